@@ -1,0 +1,137 @@
+// Stage-2 aborts: a page to map, or an access to a device.
+module axvcpu.aarch64;
+import std;
+import axvcpu.hal;
+import axvcpu.exit;
+import axvcpu.interrupt;
+import axvcpu.stage2;
+import axvcpu.vm;
+
+namespace axvcpu::aarch64 {
+
+namespace {
+
+auto in_el0(const Vcpu& v) noexcept -> bool {
+    const auto pstate = v.context.get<"PSTATE">();
+    return (pstate & 0xC) == 0 || (pstate & 0x10) != 0;
+}
+
+/// The guest-physical address of what a guest's address names, by its own tables. Nothing when they do not map it now.
+auto translate_guest(const Vcpu& v, std::uint64_t virt) noexcept -> std::optional<GuestPhysAddr> {
+    const auto par = translate(virt, in_el0(v));
+    if ((par & 1) != 0) return std::nullopt;  // PAR_EL1.F
+    return GuestPhysAddr{(par & 0x000F'FFFF'FFFF'F000) | (virt & 0xFFF)};
+}
+
+/// The instruction at the guest's PC; nothing when it cannot be read (any more).
+auto fetch(const Vcpu& v) noexcept -> std::optional<std::uint32_t> {
+    const auto pc = v.context.get<"PC">();
+    if (pc % 4 != 0) return std::nullopt;
+    const auto at = translate_guest(v, pc);
+    if (!at || !v.machine().is_ram(*at)) return std::nullopt;
+    const auto mapping = v.machine().stage2->walk(*at);
+    if (!mapping) return std::nullopt;
+    const auto* p = static_cast<const volatile std::uint32_t*>(v.hal->phys_to_virt(mapping->address));
+    if (p == nullptr) return std::nullopt;
+    return *p;
+}
+
+auto fault_exit(Vcpu& v, Esr esr, GuestPhysAddr addr, Exit& out) noexcept -> bool {
+    const Abort abort{esr.iss()};
+    const bool instruction = esr.ec() == Ec::instruction_abort;
+    v.pending = {.kind = Pending::Kind::fault, .length = static_cast<std::uint8_t>(esr.length()), .addr = addr};
+    out = exit::NestedPageFault{.addr = addr,
+                                .virt = v.context.get<"FAR_EL2">(),
+                                .syndrome = esr.value,
+                                .access = instruction ? axvcpu::Access::execute : abort.write() ? axvcpu::Access::write : axvcpu::Access::read,
+                                .present = abort.fault() == Fault::permission || abort.fault() == Fault::access_flag,
+                                .on_table_walk = abort.on_table_walk()};
+    return true;
+}
+
+auto store_value(const Vcpu& v, const Access& a) noexcept -> std::uint64_t {
+    if (a.vector) return narrow(const_cast<Vcpu&>(v).context.at({index<"V">, a.reg}, a.high), a.bytes);
+    return narrow(v.x(a.reg), a.bytes);
+}
+
+/// One access to the attached controller or, failing that, an exit for the host.
+auto device_access(Vcpu& v, const Access& a, GuestPhysAddr addr, std::uint8_t part, std::uint8_t parts, Exit& out) noexcept -> bool {
+    if (a.write) out = exit::MmioWrite{addr, store_value(v, a), a.bytes, part, parts};
+    else out = exit::MmioRead{addr, a.bytes, part, parts};
+    return true;
+}
+
+/// An access without a valid syndrome: the instruction says what it is, if it agrees with what the hardware saw.
+auto decode_from_memory(Vcpu& v, Esr esr, GuestPhysAddr addr, Exit& out) noexcept -> bool {
+    const Abort abort{esr.iss()};
+    if (abort.cache_maintenance() || (v.context.get<"PSTATE">() & 0x10) != 0) return fault_exit(v, esr, addr, out);
+    const auto word = fetch(v);
+    if (!word) return false;  // unmapped or rewritten meanwhile: the guest does it again, or faults by itself
+    const auto insn = decode_instruction(*word);
+    if (!insn) return fault_exit(v, esr, addr, out);
+    unsigned bytes = 0;
+    for (unsigned i = 0; i < insn->count; ++i) bytes += insn->access[i].bytes;
+    const auto far = v.context.get<"FAR_EL2">();
+    if (insn->access[0].write != abort.write()) return false;
+    if (insn->register_offset) {
+        if (insn->count != 1) return fault_exit(v, esr, addr, out);
+    } else {
+        constexpr auto untagged = [](std::uint64_t a) { return a << 8; };  // a tag in the top byte need not agree
+        const auto first = base_register(v, insn->base) + static_cast<std::uint64_t>(insn->offset);
+        if (untagged(far - first) >= untagged(bytes)) return false;      // not this instruction's address
+        if (untagged(far - first) != 0) return fault_exit(v, esr, addr, out);  // its first part was memory: not all of it is a device's
+    }
+    if ((addr.value & 0xFFF) + bytes > 0x1000) return fault_exit(v, esr, addr, out);
+    if (insn->access[0].vector && v.hal->host_fp == HostFp::none) axvcpu_fp_save(&v.context);
+    v.pending = {.kind = Pending::Kind::mmio, .length = 4, .addr = addr, .insn = *insn};
+    return next_part(v, out);
+}
+
+}  // namespace
+
+/// The exit for the part of an instruction that is outstanding.
+auto next_part(Vcpu& v, Exit& out) noexcept -> bool {
+    auto& p = v.pending;
+    p.access = p.insn.access[p.part];
+    p.more = false;
+    std::uint64_t offset = 0;
+    for (unsigned i = 0; i < p.part; ++i) offset += p.insn.access[i].bytes;
+    return device_access(v, p.access, p.addr + offset, p.part, p.insn.count, out);
+}
+
+auto on_abort(Vcpu& v, Esr esr, Exit& out) noexcept -> bool {
+    const Abort abort{esr.iss()};
+    const auto far = read<"FAR_EL2">();
+    v.context.at({index<"FAR_EL2">, 0}) = far;
+    GuestPhysAddr addr;
+    if (abort.hpfar_valid()) [[likely]] {
+        addr = fault_address(read<"HPFAR_EL2">(), far, abort.on_table_walk());
+    } else {
+        const auto found = translate_guest(v, far);
+        if (!found) return false;  // the guest changed its tables meanwhile: it faults again, or not (A26)
+        addr = *found;
+    }
+    const bool data = esr.ec() == Ec::data_abort;
+    const auto fault = abort.fault();
+    if (!data || abort.on_table_walk() || (fault != Fault::translation && fault != Fault::permission) || v.machine().is_ram(addr))
+        return fault_exit(v, esr, addr, out);
+    const auto access = decode_access(esr.value);
+    if (!access) [[unlikely]] return decode_from_memory(v, esr, addr, out);
+    if (const auto& controller = v.machine().controller(); controller) {
+        DeviceAccess d{addr, access->write ? store_value(v, *access) : 0, access->bytes, access->write};
+        if (controller.access(controller.self, v.id(), d)) {
+            if (!access->write) v.set_x(access->reg, loaded_value(*access, d.value));
+            advance(v, esr.length());
+            return false;
+        }
+    }
+    auto& p = v.pending;
+    p.kind = Pending::Kind::mmio;
+    p.length = static_cast<std::uint8_t>(esr.length());
+    p.access = *access;
+    p.addr = addr;
+    p.insn.count = 0;
+    return device_access(v, *access, addr, 0, 1, out);
+}
+
+}  // namespace axvcpu::aarch64

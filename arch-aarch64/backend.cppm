@@ -1,0 +1,185 @@
+// AArch64: the types behind the portable Vm, Vcpu and PerCpu, and the functions that the Backend concept asks for.
+export module axvcpu.aarch64:backend;
+import std;
+import axvcpu.result;
+import axvcpu.hal;
+import axvcpu.exit;
+import axvcpu.reg;
+import axvcpu.mailbox;
+import axvcpu.interrupt;
+import axvcpu.stage2;
+import axvcpu.tlb_tag;
+import axvcpu.vm;
+import axvcpu.percpu;
+import :registers;
+import :syndrome;
+import :decode;
+
+export namespace axvcpu::aarch64 {
+
+class Vcpu;
+
+/// What a VM is made of.
+struct VmConfig {
+    std::uint32_t id = 0;
+    const Stage2* stage2 = nullptr;          ///< the VM's tables; nullptr: bind() answers no_stage2
+    Registry vcpus{};                         ///< the user's slots, one for each vCPU
+    std::span<const GuestRange> ram{};        ///< faults in here are NestedPageFault, elsewhere Mmio; must outlive the VM
+    VmPolicy policy{};
+    bool passthrough_interrupts = false;     ///< the guest owns its CPU's interrupts: it is trusted
+    bool passthrough_timer = false;          ///< the guest has the physical timer too
+};
+
+struct Vm : VmCore {
+    Vm(const VmConfig& c, const HalTable& hal) noexcept;
+    const Stage2* stage2;
+    bool passthrough_interrupts, passthrough_timer;
+    std::uint64_t counter_offset;            ///< CNTVOFF_EL2 of all vCPUs: one clock for the VM
+};
+
+struct CreateConfig {
+    std::uint32_t id = 0;                    ///< index in the VM
+    std::optional<std::uint64_t> mpidr{};     ///< affinity fields of MPIDR_EL1; default: id's low 4 bits as Aff0, the rest as Aff1
+    GuestPhysAddr entry{};
+    std::uint64_t arg = 0;                   ///< X0: a kernel's device tree
+    bool off = false;                        ///< waits for another vCPU's CPU_ON
+};
+
+/// One physical CPU. Touched by that CPU only, but for `tags`.
+struct PerCpu {
+    bool enabled = false, e2h = false;
+    CpuId id{};
+    const HalTable* hal = nullptr;
+    Vcpu* bound = nullptr;
+    Capabilities capabilities;
+    TlbTagCpu tags;
+    std::uint32_t parange = 0, vmid_bits = 8, list_registers = 0, priority_words = 1;
+    bool has_fgt = false, has_hcx = false, has_mpam = false;
+    std::uint64_t sre_el1 = 0, sre_el2 = 0;              // as enable() found them
+    std::array<std::uint64_t, 24> host{};                // host-owned registers as enable() found them
+    std::array<std::uint64_t, 64> id_registers{};        // what guests see, at CRm * 8 + op2
+};
+
+/// An instruction exit that waits for its answer.
+struct Pending {
+    enum class Kind : std::uint8_t { none, call, mmio, register_read, register_write, wait, fault, power_on, suspend };
+    Kind kind = Kind::none;
+    std::uint8_t length = 4;      ///< bytes to advance at completion
+    std::uint8_t reg = 0;         ///< destination of a register read
+    std::uint8_t part = 0;        ///< of an instruction of several accesses: the one outstanding
+    bool more = false;            ///< completed in part: the next run() goes on with `part` without entering
+    Access access{};              ///< the one outstanding
+    GuestPhysAddr addr{};         ///< of part 0
+    MemoryInstruction insn{};     ///< count 0: a single access
+    VcpuCore* target = nullptr;   ///< power_on
+    bool power_down = false;      ///< suspend: completes by a restart at `addr` with `arg`
+    std::uint64_t arg = 0;
+};
+
+class Vcpu : public VcpuCore {
+public:
+    Vcpu(Vm& vm, const CreateConfig&) noexcept;
+
+    Context context;
+    Pending pending;
+    PerCpu* percpu = nullptr;                // while bound
+    const HalTable* hal;
+
+    // The GIC's virtual CPU interface. In the hardware while bound, here otherwise.
+    std::uint32_t lr_used = 0;               // list registers that hold an interrupt
+    bool lr_overflow = false;                // more was pending than they hold
+    bool timer_linked = false;               // the virtual timer's physical interrupt is active, held for the guest
+    std::array<std::uint32_t, 16> lr{};        // which interrupt each holds: a register that the guest has emptied does not say
+    std::array<std::uint64_t, 16> saved_lr{};  // their values while unbound
+    std::uint64_t vmcr = 0;
+    std::array<std::uint64_t, 4> ap0{}, ap1{};
+
+    std::uint64_t run_deadline = no_deadline;
+    std::uint64_t armed_for = 0;             // what the compare register holds
+    bool deadline_armed = false;
+    std::uint64_t timer_control = 0;         // CNTV_CTL_EL0 while the host runs: no timer of a guest fires there
+    std::array<std::uint64_t, 10> host_fp{}; // with HostFp::per_exit: the callee-saved registers of run()'s caller
+
+    auto machine() const noexcept -> Vm& { return static_cast<Vm&>(vm()); }
+    auto mailbox() noexcept -> Mailbox& { return mailbox_; }
+    friend struct Arch;
+
+    // The general registers, where 31 is zero.
+    auto x(unsigned n) const noexcept -> std::uint64_t { return n == 31 ? 0 : context.get<"X">(n); }
+    void set_x(unsigned n, std::uint64_t v) noexcept { if (n != 31) context.set<"X">(v, n); }
+};
+
+/// The backend: models axvcpu::Backend.
+struct Arch {
+    using Vm = aarch64::Vm;
+    using VmConfig = aarch64::VmConfig;
+    using Vcpu = aarch64::Vcpu;
+    using PerCpu = aarch64::PerCpu;
+    using CreateConfig = aarch64::CreateConfig;
+
+    static auto enable(PerCpu&, const HalTable&) noexcept -> Result<Capabilities>;
+    static auto disable(PerCpu&) noexcept -> Result<void>;
+    static auto check(const Vm&, const CreateConfig&) noexcept -> Result<void>;
+    static auto bind(Vcpu&, PerCpu&) noexcept -> Result<void>;
+    static void unbind(Vcpu&) noexcept;
+    static auto run(Vcpu&, std::uint64_t deadline) noexcept -> Result<Exit>;
+    static auto complete(Vcpu&, std::uint64_t value) noexcept -> Result<void>;
+    static auto fail(Vcpu&) noexcept -> Result<void>;
+    static auto retry(Vcpu&) noexcept -> Result<void>;
+    static auto reset(Vcpu&, GuestPhysAddr entry, std::uint64_t arg) noexcept -> Result<void>;
+    static auto get(Vcpu&, reg::Id) noexcept -> Result<std::uint64_t>;
+    static auto set(Vcpu&, reg::Id, std::uint64_t) noexcept -> Result<void>;
+    static auto deadline(const Vcpu&) noexcept -> std::uint64_t;
+
+private:
+    friend class aarch64::Vcpu;
+    friend auto leave_synchronous(Vcpu&, Exit&) noexcept -> bool;
+    static auto run_loop(Vcpu&, Exit&) noexcept -> bool;
+    static void power_up(Vcpu&) noexcept;
+};
+
+/// Gives stage-2 tables of this VM their TLB maintenance: broadcast, done when it returns.
+auto tlb_maintenance(Vm&) noexcept -> TlbMaintenance;
+
+}  // namespace axvcpu::aarch64
+
+// Between the backend's own files; not for users.
+namespace axvcpu::aarch64 {
+
+// exception.cpp: faults for the guest, and the end of an instruction.
+void advance(Vcpu&, unsigned length) noexcept;
+/// The register that a load or store uses as its base; 31 is the stack pointer that PSTATE selects.
+auto base_register(Vcpu&, unsigned n) noexcept -> std::uint64_t;
+void set_base_register(Vcpu&, unsigned n, std::uint64_t value) noexcept;
+void inject_undefined(Vcpu&) noexcept;
+void inject_abort(Vcpu&, bool instruction, std::uint32_t fault_code, std::uint64_t address) noexcept;
+// abort.cpp, call.cpp, sysreg.cpp: synchronous exits. True: `out` goes to the host; false: back into the guest.
+auto leave_synchronous(Vcpu&, Exit& out) noexcept -> bool;
+auto on_abort(Vcpu&, Esr, Exit& out) noexcept -> bool;
+auto next_part(Vcpu&, Exit& out) noexcept -> bool;
+auto on_call(Vcpu&, bool secure, Exit& out) noexcept -> bool;
+auto on_sysreg(Vcpu&, Esr, Exit& out) noexcept -> bool;
+// interrupt.cpp: list registers. All on the vCPU's CPU, interrupts masked.
+void refresh_interrupts(Vcpu&) noexcept;
+auto on_interrupt(Vcpu&, Exit& out) noexcept -> bool;
+void load_interrupts(Vcpu&) noexcept;
+void save_interrupts(Vcpu&) noexcept;
+// timer.cpp
+void arm_deadline(Vcpu&) noexcept;
+void resume_guest_timer(Vcpu&) noexcept;
+void pause_guest_timer(Vcpu&) noexcept;
+void disarm_deadline(Vcpu&) noexcept;
+auto guest_counter(const Vcpu&) noexcept -> std::uint64_t;
+auto physical_timer_deadline(const Vcpu&) noexcept -> std::uint64_t;
+// tlb.cpp
+auto tags() noexcept -> TlbTagDomain&;
+
+extern "C" {
+auto axvcpu_enter(Context*, std::uint64_t host_vbar) noexcept -> std::uint64_t;
+void axvcpu_fp_save(Context*) noexcept;
+void axvcpu_fp_load(const Context*) noexcept;
+void axvcpu_fp_save_host(std::uint64_t*) noexcept;
+void axvcpu_fp_load_host(const std::uint64_t*) noexcept;
+}
+
+}  // namespace axvcpu::aarch64

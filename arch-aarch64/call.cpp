@@ -1,0 +1,137 @@
+// Synchronous exits that are no aborts and no registers: dispatch, calls of the firmware and of the hypervisor, waiting.
+module axvcpu.aarch64;
+import std;
+import axvcpu.hal;
+import axvcpu.exit;
+import axvcpu.interrupt;
+import axvcpu.mailbox;
+import axvcpu.vm;
+
+namespace axvcpu::aarch64 {
+
+namespace {
+
+auto answer(Vcpu& v, std::uint64_t value) noexcept -> bool {
+    v.set_x(0, value);
+    advance(v, v.pending.length);
+    return false;
+}
+
+auto affinity_info(const Vcpu& v, std::uint64_t affinity, std::uint64_t lowest_level) noexcept -> std::uint64_t {
+    if (lowest_level > 3) return reg(FirmwareResult::invalid_parameters);
+    constexpr std::array<std::uint64_t, 4> ignored{0, 0xFF, 0xFFFF, 0xFF'FFFF};
+    const auto mask = affinity_mask & ~ignored[lowest_level];
+    bool any = false, on = false, pending = false;
+    for (std::uint32_t i = 0; i < v.vm().vcpus(); ++i) {
+        const auto* other = v.vm().vcpu(i);
+        if (other == nullptr || (other->hardware_id() & mask) != (affinity & mask)) continue;
+        any = true;
+        on |= other->power() == Power::on;
+        pending |= other->power() == Power::on_pending;
+    }
+    if (!any) return reg(FirmwareResult::invalid_parameters);
+    return on ? 0 : pending ? 2 : 1;  // ON, ON_PENDING, OFF
+}
+
+auto power_on(Vcpu& v, const FirmwareCall& call, Exit& out) noexcept -> bool {
+    auto* target = (call.target & ~affinity_mask) == 0 ? v.vm().find(call.target) : nullptr;
+    if (target == nullptr) return answer(v, reg(FirmwareResult::invalid_parameters));
+    if (call.entry % 4 != 0 || !v.vm().is_ram({call.entry})) return answer(v, reg(FirmwareResult::invalid_address));
+    if (auto ok = target->request_power_on({call.entry}, call.arg); !ok)
+        return answer(v, reg(ok.error().found == static_cast<std::uint64_t>(Power::on) ? FirmwareResult::already_on : FirmwareResult::on_pending));
+    v.pending.kind = Pending::Kind::power_on;
+    v.pending.target = target;
+    out = exit::CpuUp{target->id(), {call.entry}, call.arg};
+    return true;
+}
+
+auto suspend(Vcpu& v, const FirmwareCall& call, Exit& out) noexcept -> bool {
+    const bool system = call.kind == FirmwareCall::Kind::system_suspend;
+    const bool power_down = system || (call.value >> 16 & 1) != 0;  // StateType in the original power-state format
+    if (!system && (call.value & 0xFCFE'0000) != 0) return answer(v, reg(FirmwareResult::invalid_parameters));
+    if (power_down && (call.entry % 4 != 0 || !v.vm().is_ram({call.entry}))) return answer(v, reg(FirmwareResult::invalid_address));
+    if (system)
+        for (std::uint32_t i = 0; i < v.vm().vcpus(); ++i)
+            if (const auto* o = v.vm().vcpu(i); o != nullptr && o != &v && o->power() != Power::off) return answer(v, reg(FirmwareResult::denied));
+    v.pending.kind = Pending::Kind::suspend;
+    v.pending.power_down = power_down;
+    v.pending.addr = {call.entry};
+    v.pending.arg = call.arg;
+    out = exit::CpuSuspend{call.value, {call.entry}, call.arg, power_down, system};
+    return true;
+}
+
+auto firmware(Vcpu& v, const FirmwareCall& call, Exit& out) noexcept -> bool {
+    using Kind = FirmwareCall::Kind;
+    switch (call.kind) {
+        case Kind::answer: return answer(v, call.value);
+        case Kind::affinity_info: return answer(v, affinity_info(v, call.target, call.arg));
+        case Kind::cpu_on: return power_on(v, call, out);
+        case Kind::cpu_suspend: case Kind::system_suspend: return suspend(v, call, out);
+        case Kind::cpu_off:
+            v.cancel_power_on();  // from here on another vCPU may turn this one on again; it starts when it is bound the next time
+            out = exit::CpuDown{};
+            return true;
+        case Kind::system_off: out = exit::SystemDown{}; return true;
+        case Kind::system_reset: out = exit::SystemReset{call.value}; return true;
+        case Kind::unknown: break;
+    }
+    return answer(v, reg(FirmwareResult::not_supported));
+}
+
+auto on_wait(Vcpu& v, std::uint32_t iss, Exit& out) noexcept -> bool {
+    v.pending.kind = Pending::Kind::wait;
+    if ((iss & 1) != 0) {  // WFE and WFET
+        out = exit::Yield{};
+        return true;
+    }
+    Interrupt next;
+    const auto& c = v.vm().controller();
+    if (!v.mailbox().empty() || (c && c.peek(c.self, v.id(), next))) {
+        advance(v, v.pending.length);
+        return false;
+    }
+    out = exit::Halt{};
+    return true;
+}
+
+}  // namespace
+
+auto on_call(Vcpu& v, bool secure, Exit& out) noexcept -> bool {
+    v.pending.length = 4;
+    // HVC returns behind itself; the exit shows the instruction's own address, and completion moves on, as for SMC.
+    if (!secure) v.context.set<"PC">(v.context.get<"PC">() - 4);
+    const auto& policy = v.vm().policy();
+    const auto number = v.x(0);
+    if (policy.power) {
+        const auto call = decode_call(number, v.x(1), v.x(2), v.x(3));
+        if (call.kind != FirmwareCall::Kind::unknown) return firmware(v, call, out);
+    }
+    if (!(secure ? policy.secure_calls : policy.hypercalls)) return answer(v, reg(FirmwareResult::not_supported));
+    v.pending.kind = Pending::Kind::call;
+    out = exit::Hypercall{number, {v.x(1), v.x(2), v.x(3), v.x(4), v.x(5), v.x(6)}, secure};
+    return true;
+}
+
+auto leave_synchronous(Vcpu& v, Exit& out) noexcept -> bool {
+    const Esr esr{v.context.get<"ESR_EL2">()};
+    switch (esr.ec()) {
+        case Ec::hvc64: return on_call(v, false, out);
+        case Ec::smc64: return on_call(v, true, out);
+        case Ec::data_abort: case Ec::instruction_abort: return on_abort(v, esr, out);
+        case Ec::sysreg: return on_sysreg(v, esr, out);
+        case Ec::wfx:
+            v.pending.length = static_cast<std::uint8_t>(esr.length());
+            return on_wait(v, esr.iss(), out);
+        // What the guest must not have, and so does not have.
+        case Ec::unknown: case Ec::cp15_mcr: case Ec::cp15_mcrr: case Ec::cp14_mcr: case Ec::cp14_ldc: case Ec::cp14_mcrr:
+        case Ec::vmrs: case Ec::fp: case Ec::sve: case Ec::sme: case Ec::pauth: case Ec::ls64: case Ec::eret: case Ec::hvc32:
+        case Ec::smc32: inject_undefined(v); return false;
+        case Ec::breakpoint: case Ec::step: case Ec::watchpoint: case Ec::bkpt32: case Ec::brk:
+            out = exit::Debug{esr.value, v.context.get<"PC">()};
+            return true;
+        default: out = exit::Unknown{esr.value}; return true;
+    }
+}
+
+}  // namespace axvcpu::aarch64

@@ -1,0 +1,175 @@
+// The end of an instruction, faults given to the guest, and what ends an exit: complete, fail, retry.
+module axvcpu.aarch64;
+import std;
+import axvcpu.result;
+import axvcpu.hal;
+import axvcpu.exit;
+import axvcpu.vm;
+
+namespace axvcpu::aarch64 {
+
+namespace {
+constexpr std::uint64_t aarch32 = 1 << 4, btype = 3 << 10, single_step = std::uint64_t{1} << 21;
+
+/// PSTATE.IT after one more instruction of an IT block (DDI 0487, AArch32 ITAdvance): IT[7:2] at 15..10, IT[1:0] at 26..25.
+constexpr auto advance_it(std::uint64_t pstate) noexcept -> std::uint64_t {
+    auto it = (pstate >> 10 & 0x3F) << 2 | (pstate >> 25 & 3);
+    it = (it & 7) == 0 ? 0 : (it & 0xE0) | (it << 1 & 0x1F);
+    constexpr std::uint64_t it_mask = std::uint64_t{0x3F} << 10 | std::uint64_t{3} << 25;
+    return (pstate & ~it_mask) | (it >> 2) << 10 | (it & 3) << 25;
+}
+
+/// Takes an exception to EL1 (DDI 0487, AArch64.TakeException): return state, syndrome, vector, new PSTATE.
+void inject(Vcpu& v, std::uint64_t esr, std::optional<std::uint64_t> far) noexcept {
+    const bool e2h = v.percpu->e2h;
+    auto& c = v.context;
+    const auto pstate = c.get<"PSTATE">();
+    write_el1<"ELR_EL1">(e2h, c.get<"PC">());
+    write_el1<"SPSR_EL1">(e2h, pstate);
+    write_el1<"ESR_EL1">(e2h, esr);
+    if (far) write_el1<"FAR_EL1">(e2h, *far);
+    const auto from = (pstate & aarch32) != 0 ? 0x600u : (pstate & 0xC) == 0 ? 0x400u : (pstate & 1) != 0 ? 0x200u : 0u;
+    c.set<"PC">((read_el1<"VBAR_EL1">(e2h) & ~std::uint64_t{0x7FF}) + from);
+    const auto sctlr = read_el1<"SCTLR_EL1">(e2h);
+    // NZCV, PAN and DIT stay; EL1h with DAIF masked; SSBS as SCTLR_EL1.DSSBS says; PAN is set unless SPAN. The hardware drops
+    // bits of features that it lacks when ERET takes SPSR_EL2.
+    std::uint64_t next = (pstate & (std::uint64_t{0xF} << 28)) | 0x3C5;
+    const bool has_pan = (v.percpu->id_registers[7 * 8 + 1] >> 20 & 0xF) != 0;
+    if ((pstate & aarch32) == 0) next |= pstate & (std::uint64_t{1} << 24);
+    if (has_pan) next |= (sctlr >> 23 & 1) == 0 ? std::uint64_t{1} << 22 : pstate & (std::uint64_t{1} << 22);
+    if ((v.percpu->id_registers[4 * 8 + 1] >> 4 & 0xF) != 0 && (sctlr >> 44 & 1) != 0) next |= 1 << 12;
+    c.set<"PSTATE">(next);
+}
+}  // namespace
+
+void advance(Vcpu& v, unsigned length) noexcept {
+    auto& c = v.context;
+    c.set<"PC">(c.get<"PC">() + length);
+    auto pstate = c.get<"PSTATE">();
+    if ((pstate & aarch32) != 0) [[unlikely]] pstate = advance_it(pstate);
+    else pstate &= ~btype;
+    c.set<"PSTATE">(pstate & ~single_step);
+}
+
+void inject_undefined(Vcpu& v) noexcept {
+    const bool wide = Esr{v.context.get<"ESR_EL2">()}.length() == 4;
+    inject(v, std::uint64_t{wide} << 25, {});  // EC 0: unknown reason
+}
+
+void inject_abort(Vcpu& v, bool instruction, std::uint32_t fault_code, std::uint64_t address) noexcept {
+    const bool from_el0 = (v.context.get<"PSTATE">() & 0xC) == 0 || (v.context.get<"PSTATE">() & aarch32) != 0;
+    const Esr old{v.context.get<"ESR_EL2">()};
+    const std::uint64_t ec = (instruction ? 0x20u : 0x24u) + (from_el0 ? 0u : 1u);
+    const std::uint64_t wnr = instruction ? 0 : old.value & (1 << 6);
+    inject(v, ec << 26 | (old.value & (1 << 25)) | wnr | fault_code, address);
+}
+
+auto base_register(Vcpu& v, unsigned n) noexcept -> std::uint64_t {
+    if (n != 31) return v.x(n);
+    return (v.context.get<"PSTATE">() & 0xF) == 5 ? read<"SP_EL1">() : read<"SP_EL0">();
+}
+
+void set_base_register(Vcpu& v, unsigned n, std::uint64_t value) noexcept {
+    if (n != 31) v.set_x(n, value);
+    else if ((v.context.get<"PSTATE">() & 0xF) == 5) write<"SP_EL1">(value);
+    else write<"SP_EL0">(value);
+}
+
+/// Powers a suspended, still bound vCPU up again: the context after reset, loaded into this CPU.
+void Arch::power_up(Vcpu& v) noexcept {
+    auto& cpu = *v.percpu;
+    const auto entry = v.pending.addr;
+    const auto arg = v.pending.arg;
+    unbind(v);
+    static_cast<void>(reset(v, entry, arg));
+    static_cast<void>(bind(v, cpu));
+}
+
+auto Arch::complete(Vcpu& v, std::uint64_t value) noexcept -> Result<void> {
+    if (v.outstanding_ != Outstanding::instruction) return Error{Code::no_exit, "an instruction exit that is outstanding"};
+    auto& p = v.pending;
+    v.outstanding_ = Outstanding::none;
+    switch (p.kind) {
+        case Pending::Kind::call: v.set_x(0, value); break;
+        case Pending::Kind::register_read: v.set_x(p.reg, value); break;
+        case Pending::Kind::mmio:
+            if (!p.access.write) {
+                if (p.access.vector) {
+                    auto& low = v.context.at({index<"V">, p.access.reg}, p.access.high);
+                    low = narrow(value, p.access.bytes);
+                    if (!p.access.high) v.context.at({index<"V">, p.access.reg}, true) = 0;
+                } else {
+                    v.set_x(p.access.reg, loaded_value(p.access, value));
+                }
+            }
+            if (p.insn.count != 0) {
+                if (++p.part < p.insn.count) {
+                    p.more = true;  // finished parts stay finished; the next run() asks for the next one
+                    return {};
+                }
+                p.more = false;
+                if (p.insn.writeback) {
+                    set_base_register(v, p.insn.base, base_register(v, p.insn.base) + static_cast<std::uint64_t>(p.insn.step));
+                }
+                if (p.access.vector && !p.access.write && v.hal->host_fp == HostFp::none) axvcpu_fp_load(&v.context);
+            }
+            break;
+        case Pending::Kind::power_on: v.set_x(0, reg(FirmwareResult::success)); break;
+        case Pending::Kind::suspend:
+            if (p.power_down) {  // starts again at its entry point; EL1's system registers are as after a reset
+                power_up(v);
+                return {};
+            }
+            v.set_x(0, reg(FirmwareResult::success));
+            break;
+        case Pending::Kind::fault:
+            // A fault is answered by retry() or fail(); completing it means that the host has done the instruction's work.
+        case Pending::Kind::register_write: case Pending::Kind::wait: case Pending::Kind::none: break;
+    }
+    p.kind = Pending::Kind::none;
+    advance(v, p.length);
+    return {};
+}
+
+auto Arch::fail(Vcpu& v) noexcept -> Result<void> {
+    if (v.outstanding_ != Outstanding::instruction) return Error{Code::no_exit, "an instruction exit that is outstanding"};
+    const auto kind = std::exchange(v.pending.kind, Pending::Kind::none);
+    v.outstanding_ = Outstanding::none;
+    v.pending.more = false;
+    const Esr esr{v.context.get<"ESR_EL2">()};
+    switch (kind) {
+        case Pending::Kind::call:
+            v.set_x(0, reg(FirmwareResult::not_supported));
+            advance(v, v.pending.length);
+            break;
+        case Pending::Kind::power_on:
+            v.pending.target->cancel_power_on();
+            v.set_x(0, reg(FirmwareResult::internal_failure));
+            advance(v, v.pending.length);
+            break;
+        case Pending::Kind::suspend:
+            v.set_x(0, reg(FirmwareResult::denied));
+            advance(v, v.pending.length);
+            break;
+        case Pending::Kind::mmio: case Pending::Kind::fault: {
+            const Abort abort{esr.iss()};
+            // A synchronous external abort: on the walk when the walk was refused (level 3 stands for the level unknown).
+            inject_abort(v, esr.ec() == Ec::instruction_abort, abort.on_table_walk() ? 0x17 : 0x10, v.context.get<"FAR_EL2">());
+            break;
+        }
+        default: inject_undefined(v); break;
+    }
+    return {};
+}
+
+auto Arch::retry(Vcpu& v) noexcept -> Result<void> {
+    if (v.outstanding_ != Outstanding::instruction) return Error{Code::no_exit, "an instruction exit that is outstanding"};
+    if (v.pending.kind == Pending::Kind::power_on) v.pending.target->cancel_power_on();
+    v.outstanding_ = Outstanding::none;
+    // Finished parts of an instruction are kept: a retry asks for the outstanding part again.
+    if (v.pending.kind == Pending::Kind::mmio && v.pending.insn.count != 0 && v.pending.part != 0) v.pending.more = true;
+    else v.pending.kind = Pending::Kind::none;
+    return {};
+}
+
+}  // namespace axvcpu::aarch64

@@ -1,0 +1,198 @@
+// The GICv3 virtual CPU interface: list registers between the attached model and the guest. Sources: IHI 0069, the ICH_ registers.
+module axvcpu.aarch64;
+import std;
+import axvcpu.hal;
+import axvcpu.exit;
+import axvcpu.interrupt;
+import axvcpu.vm;
+
+namespace axvcpu::aarch64 {
+
+namespace {
+
+constexpr std::uint32_t virtual_timer = 27, physical_timer = 30;  // PPIs, as DEN 0094 (BSA) assigns them
+
+/// ICH_LR<n>_EL2.
+struct ListRegister {
+    static constexpr std::uint64_t pending = std::uint64_t{1} << 62, active = std::uint64_t{1} << 63, hardware = std::uint64_t{1} << 61,
+                                   group1 = std::uint64_t{1} << 60, eoi = std::uint64_t{1} << 41;
+    std::uint64_t value;
+    auto id() const noexcept -> std::uint32_t { return static_cast<std::uint32_t>(value); }
+    auto priority() const noexcept -> std::uint8_t { return static_cast<std::uint8_t>(value >> 48); }
+    auto is(std::uint64_t bits) const noexcept -> bool { return (value & bits) != 0; }
+};
+
+constexpr std::uint64_t hcr_en = 1, hcr_underflow = 1 << 1, hcr_none_pending = 1 << 3;
+
+/// This CPU's part of the distributor: makes the timer's physical interrupt active (it is not signalled any more) or inactive.
+void set_timer_active(const Vcpu& v, bool active) noexcept {
+    auto* rd = static_cast<volatile std::uint8_t*>(v.hal->local_interrupt_controller());
+    constexpr std::size_t sgi_base = 0x1'0000, isactiver0 = 0x300, icactiver0 = 0x380;
+    *reinterpret_cast<volatile std::uint32_t*>(rd + sgi_base + (active ? isactiver0 : icactiver0)) = 1u << virtual_timer;
+    dsb();
+}
+
+auto timer_fires(const Vcpu& v) noexcept -> bool { return (read_el1<"CNTV_CTL_EL0">(v.percpu->e2h) & 7) == 5; }  // ISTATUS, ENABLE, not IMASK
+
+/// A list register whose interrupt is not in the guest's hands any more, or must change.
+void sync_one(Vcpu& v, unsigned n, const InterruptControllerTable& c) noexcept {
+    const ListRegister lr{read_list_register(n)};
+    const auto drop = [&](bool still_pending) {
+        if (lr.value != 0) write_list_register(n, 0);
+        v.lr_used &= ~(1u << n);
+        c.retire(c.self, v.id(), v.lr[n], still_pending, false);
+    };
+    if (!lr.is(ListRegister::pending | ListRegister::active)) {
+        if (lr.is(ListRegister::hardware)) {
+            v.timer_linked = false;  // the guest's deactivation went through to the physical interrupt
+            c.line(c.self, v.id(), virtual_timer, false);
+        }
+        return drop(false);
+    }
+    if (lr.is(ListRegister::hardware)) {
+        if (!lr.is(ListRegister::active) && !c.wanted(c.self, v.id(), lr.id(), false)) drop(true);
+        return;
+    }
+    const bool active = lr.is(ListRegister::active);
+    const bool want = c.wanted(c.self, v.id(), lr.id(), active);
+    if (!active && !want) return drop(true);
+    const auto next = want ? lr.value | ListRegister::pending : lr.value & ~ListRegister::pending;
+    if (next != lr.value) write_list_register(n, next);
+}
+
+void put(Vcpu& v, unsigned n, const Interrupt& i) noexcept {
+    std::uint64_t value = i.id | std::uint64_t{i.priority} << 48 | ListRegister::pending | (i.group1 ? ListRegister::group1 : 0);
+    if (i.id == virtual_timer && v.timer_linked) value |= ListRegister::hardware | std::uint64_t{virtual_timer} << 32;
+    else if (i.level) value |= ListRegister::eoi;  // the line may be high still: look again when the guest has ended it
+    v.lr[n] = i.id;
+    v.lr_used |= 1u << n;
+    write_list_register(n, value);
+}
+
+/// Gives the place of the least urgent pending interrupt to a more urgent one. False: there is none less urgent.
+auto displace(Vcpu& v, const Interrupt& next, const InterruptControllerTable& c) noexcept -> bool {
+    int worst = -1;
+    std::uint8_t priority = next.priority;
+    for (unsigned n = 0; n < v.percpu->list_registers; ++n) {
+        const ListRegister lr{read_list_register(n)};
+        if (!lr.is(ListRegister::active) && lr.priority() > priority) {
+            worst = static_cast<int>(n);
+            priority = lr.priority();
+        }
+    }
+    if (worst < 0) return false;
+    const auto n = static_cast<unsigned>(worst);
+    write_list_register(n, 0);
+    v.lr_used &= ~(1u << n);
+    c.retire(c.self, v.id(), v.lr[n], true, false);
+    return true;
+}
+
+}  // namespace
+
+void refresh_interrupts(Vcpu& v) noexcept {
+    const auto& c = v.vm().controller();
+    if (!c || v.machine().passthrough_interrupts) return;
+    const auto count = v.percpu->list_registers;
+    bool timer_listed = false;
+    for (auto used = v.lr_used; used != 0; used &= used - 1) {
+        const auto n = static_cast<unsigned>(std::countr_zero(used));
+        sync_one(v, n, c);
+        timer_listed |= (v.lr_used >> n & 1) != 0 && v.lr[n] == virtual_timer;
+    }
+    if (v.timer_linked && !timer_listed && !timer_fires(v)) {  // the guest stopped its timer before it took the interrupt
+        v.timer_linked = false;
+        c.line(c.self, v.id(), virtual_timer, false);
+        set_timer_active(v, false);
+    }
+    Interrupt next;
+    bool overflow = false;
+    const auto all = (1u << count) - 1;
+    for (;;) {
+        if (v.lr_used == all) {
+            overflow = c.peek(c.self, v.id(), next);
+            if (!overflow || !displace(v, next, c)) break;
+        }
+        if (!c.take(c.self, v.id(), next)) break;
+        put(v, static_cast<unsigned>(std::countr_zero(~v.lr_used)), next);
+    }
+    if (overflow == v.lr_overflow && !overflow) return;
+    bool any_pending = false;
+    for (unsigned n = 0; n < count; ++n) any_pending |= ListRegister{read_list_register(n)}.is(ListRegister::pending);
+    v.lr_overflow = overflow;
+    write<"ICH_HCR_EL2">(hcr_en | (overflow ? (any_pending ? hcr_none_pending : hcr_underflow) : 0));
+}
+
+auto on_interrupt(Vcpu& v, Exit& out) noexcept -> bool {
+    const auto& c = v.vm().controller();
+    bool ours = false;
+    if (c && !v.timer_linked && v.hal->local_interrupt_controller != nullptr && !v.machine().passthrough_timer && timer_fires(v)) {
+        set_timer_active(v, true);
+        v.timer_linked = true;
+        c.line(c.self, v.id(), virtual_timer, true);
+        ours = true;
+    }
+    if (c && v.lr_used != 0 && read<"ICH_MISR_EL2">() != 0) ours = true;
+    if (v.deadline_armed) {
+        const auto now = read<"CNTPCT_EL0">();
+        if (now >= v.run_deadline) {
+            v.run_deadline = no_deadline;
+            if (ours) refresh_interrupts(v);
+            return out = exit::TimerExpired{}, true;
+        }
+        if (now >= physical_timer_deadline(v) && c) {
+            c.line(c.self, v.id(), physical_timer, true);
+            arm_deadline(v);
+            ours = true;
+        }
+    }
+    if (ours) {
+        refresh_interrupts(v);
+        return false;
+    }
+    if (v.hal->handle_host_irq != nullptr) {
+        v.hal->handle_host_irq();
+        return false;
+    }
+    out = exit::ExternalInterrupt{};
+    return true;
+}
+
+void load_interrupts(Vcpu& v) noexcept {
+    if (v.machine().passthrough_interrupts) return write<"ICH_HCR_EL2">(0);
+    write<"ICH_VMCR_EL2">(v.vmcr);
+    write<"ICH_AP0R0_EL2">(v.ap0[0]);
+    write<"ICH_AP1R0_EL2">(v.ap1[0]);
+    if (v.percpu->priority_words > 1) { write<"ICH_AP0R1_EL2">(v.ap0[1]); write<"ICH_AP1R1_EL2">(v.ap1[1]); }
+    if (v.percpu->priority_words > 2) {
+        write<"ICH_AP0R2_EL2">(v.ap0[2]); write<"ICH_AP1R2_EL2">(v.ap1[2]);
+        write<"ICH_AP0R3_EL2">(v.ap0[3]); write<"ICH_AP1R3_EL2">(v.ap1[3]);
+    }
+    for (unsigned n = 0; n < v.percpu->list_registers; ++n) write_list_register(n, (v.lr_used >> n & 1) != 0 ? v.saved_lr[n] : 0);
+    write<"ICH_HCR_EL2">(v.vm().controller() ? hcr_en : 0);
+    if (v.timer_linked) set_timer_active(v, true);
+    v.lr_overflow = false;
+    isb();
+    refresh_interrupts(v);
+}
+
+void save_interrupts(Vcpu& v) noexcept {
+    disarm_deadline(v);
+    if (v.machine().passthrough_interrupts) return;
+    for (auto used = v.lr_used; used != 0; used &= used - 1) {
+        const auto n = static_cast<unsigned>(std::countr_zero(used));
+        v.saved_lr[n] = read_list_register(n);
+        write_list_register(n, 0);
+    }
+    v.vmcr = read<"ICH_VMCR_EL2">();
+    v.ap0[0] = read<"ICH_AP0R0_EL2">();
+    v.ap1[0] = read<"ICH_AP1R0_EL2">();
+    if (v.percpu->priority_words > 1) { v.ap0[1] = read<"ICH_AP0R1_EL2">(); v.ap1[1] = read<"ICH_AP1R1_EL2">(); }
+    if (v.percpu->priority_words > 2) {
+        v.ap0[2] = read<"ICH_AP0R2_EL2">(); v.ap1[2] = read<"ICH_AP1R2_EL2">();
+        v.ap0[3] = read<"ICH_AP0R3_EL2">(); v.ap1[3] = read<"ICH_AP1R3_EL2">();
+    }
+    if (v.timer_linked) set_timer_active(v, false);  // the next vCPU here has a timer of its own
+}
+
+}  // namespace axvcpu::aarch64

@@ -1,0 +1,128 @@
+// Turning a CPU into one that can run guests, and back.
+module axvcpu.aarch64;
+import std;
+import axvcpu.result;
+import axvcpu.hal;
+import axvcpu.percpu;
+import axvcpu.tlb_tag;
+
+namespace axvcpu::aarch64 {
+
+namespace {
+
+constexpr auto field(std::uint64_t value, unsigned low) noexcept -> std::uint32_t { return value >> low & 0xF; }
+
+/// Calls f.operator()<Row>(slot) for each register that bind() overwrites and that the host may have had a value in.
+template <class F>
+void each_host_register(const PerCpu& cpu, F f) noexcept {
+    std::size_t slot = 0;
+    const auto one = [&]<reg::Name... N>(bool there) {
+        ((there ? f.template operator()<index<N>>(slot) : void(), ++slot), ...);
+    };
+    one.template operator()<"HSTR_EL2", "MDCR_EL2", "CPTR_EL2", "VTTBR_EL2", "VTCR_EL2", "VPIDR_EL2", "VMPIDR_EL2",
+                            "CNTVOFF_EL2", "CNTHCTL_EL2", "ICH_HCR_EL2", "ICH_VMCR_EL2">(true);
+    one.template operator()<"HCRX_EL2">(cpu.has_hcx);
+    one.template operator()<"HFGRTR_EL2", "HFGWTR_EL2", "HFGITR_EL2", "HDFGRTR_EL2", "HDFGWTR_EL2">(cpu.has_fgt);
+    one.template operator()<"HCR_EL2">(true);  // last: it gives the others their meaning
+}
+
+/// The ID registers as guests see them, with the fields that a mask cannot express.
+void show_features(PerCpu& cpu) noexcept {
+    [&]<std::size_t... I>(std::index_sequence<I...>) {
+        (([&] {
+            constexpr auto& r = registers[I];
+            if constexpr (r.policy == Policy::fixed && r.encoding.op0 == 3 && r.encoding.op1 == 0 && r.encoding.crm != 0)
+                cpu.id_registers[r.encoding.crm * 8u + r.encoding.op2] = (r.writable != 0 ? read_row<I>() & r.writable : 0) | r.reset;
+        }()), ...);
+    }(std::make_index_sequence<registers.size()>{});
+    const auto at = [&](std::uint32_t iss) -> std::uint64_t& { return cpu.id_registers[(iss >> 1 & 0xF) * 8 + (iss >> 17 & 7)]; };
+    const auto cap = [](std::uint64_t& r, unsigned low, std::uint64_t most) {
+        if ((r >> low & 0xF) > most) r = (r & ~(std::uint64_t{0xF} << low)) | most << low;
+    };
+    auto& pfr0 = at(iss_of<"ID_AA64PFR0_EL1">);
+    cap(pfr0, 56, 1);  // CSV2: SCXTNUM is not switched
+    if ((pfr0 >> 24 & 0xF) > 1) cap(pfr0, 24, 1);
+    auto& mmfr0 = at(iss_of<"ID_AA64MMFR0_EL1">);
+    cap(mmfr0, 0, 5);  // PARange: 48 bits
+    if (field(mmfr0, 28) == 1) mmfr0 &= ~(std::uint64_t{0xF} << 28);  // TGran4 without 52-bit addresses
+    if (field(mmfr0, 20) == 2) mmfr0 -= std::uint64_t{1} << 20;       // TGran16 likewise
+    cap(at(iss_of<"ID_AA64MMFR2_EL1">), 16, 1);  // VARange: at most 52 bits
+    if ((cpu.capabilities.features >> static_cast<unsigned>(Feature::pauth) & 1) == 0) {
+        at(iss_of<"ID_AA64ISAR1_EL1">) &= ~detail::fields({4, 8, 24, 28});
+        at(iss_of<"ID_AA64ISAR2_EL1">) &= ~detail::fields({8, 12, 24});
+    }
+}
+
+auto probe(PerCpu& cpu) noexcept -> Result<void> {
+    if ((read<"CurrentEL">() >> 2 & 3) != 2) return Error{Code::unsupported, "this CPU must be at EL2 (CurrentEL)", 2, read<"CurrentEL">() >> 2};
+    const auto pfr0 = read<"ID_AA64PFR0_EL1">(), mmfr0 = read<"ID_AA64MMFR0_EL1">(), mmfr1 = read<"ID_AA64MMFR1_EL1">();
+    if (field(pfr0, 24) == 0)
+        return Error{Code::unsupported, "a GICv3 or later with system registers (ID_AA64PFR0_EL1.GIC); a GICv2 will not do", 1, 0};
+    if (field(mmfr0, 28) == 0xF) return Error{Code::unsupported, "the 4 KiB granule (ID_AA64MMFR0_EL1.TGran4)", 0, 0xF};
+    cpu.e2h = (read<"HCR_EL2">() >> 34 & 1) != 0;
+    cpu.parange = field(mmfr0, 0);
+    cpu.vmid_bits = field(mmfr1, 4) == 2 ? 16 : 8;
+    cpu.has_fgt = field(mmfr0, 56) != 0;
+    cpu.has_hcx = field(mmfr1, 40) != 0;
+    const auto isar1 = read<"ID_AA64ISAR1_EL1">(), isar2 = read<"ID_AA64ISAR2_EL1">();
+    const bool pauth = field(isar1, 4) != 0 || field(isar1, 8) != 0 || field(isar2, 12) != 0;
+    auto& caps = cpu.capabilities;
+    caps = {};
+    caps.tag_bits = std::min<std::uint32_t>(cpu.vmid_bits, AXVCPU_TLB_TAG_BITS);
+    caps.address_bits = physical_bits(cpu.parange);
+    caps.levels_mask = 1u << 3 | (caps.address_bits >= 40 ? 1u << 4 : 0);
+    caps.host_extensions = cpu.e2h;
+    caps.features = (field(pfr0, 0) == 2 ? 1u << static_cast<unsigned>(Feature::aarch32_el0) : 0) |
+                    (pauth ? 1u << static_cast<unsigned>(Feature::pauth) : 0) |
+                    (field(mmfr1, 8) != 0 ? 1u << static_cast<unsigned>(Feature::vhe) : 0) |
+                    (cpu.hal->local_interrupt_controller != nullptr ? 1u << static_cast<unsigned>(Feature::gicv3_link) : 0);
+    return {};
+}
+
+}  // namespace
+
+auto Arch::enable(PerCpu& cpu, const HalTable& hal) noexcept -> Result<Capabilities> {
+    if (cpu.enabled) return Error{Code::bad_state, "a CPU that is not enabled yet"};
+    cpu.hal = &hal;
+    cpu.id = hal.this_cpu();
+    if (auto ok = probe(cpu); !ok) return ok.error();
+    // The system-register interface has to be on before anything of the GIC can be read.
+    cpu.sre_el2 = read<"ICC_SRE_EL2">();
+    write<"ICC_SRE_EL2">(cpu.sre_el2 | 0xF);  // SRE, DFB, DIB, Enable
+    isb();
+    if ((read<"ICC_SRE_EL2">() & 1) == 0) return Error{Code::unsupported, "the GIC's system-register interface at EL2 (ICC_SRE_EL2.SRE)", 1, 0};
+    cpu.sre_el1 = read<"ICC_SRE_EL1">();
+    write<"ICC_SRE_EL1">(7);
+    isb();
+    const auto vtr = read<"ICH_VTR_EL2">();
+    cpu.list_registers = std::min<std::uint32_t>(static_cast<std::uint32_t>(vtr & 0x1F) + 1, 16);
+    cpu.priority_words = 1u << ((vtr >> 26 & 7) + 1 > 5 ? (vtr >> 26 & 7) + 1 - 5 : 0);  // PREbits: 5, 6 or 7
+    cpu.capabilities.list_registers = cpu.list_registers;
+    if (!tags().add(cpu.tags, cpu.capabilities.tag_bits))
+        return Error{Code::unsupported, "more VMIDs than CPUs", std::uint64_t{1} << cpu.capabilities.tag_bits, 0};
+    each_host_register(cpu, [&]<std::size_t I>(std::size_t slot) { cpu.host[slot] = read_row<I>(); });
+    show_features(cpu);
+    cpu.enabled = true;
+    return cpu.capabilities;
+}
+
+auto Arch::disable(PerCpu& cpu) noexcept -> Result<void> {
+    if (!cpu.enabled) return Error{Code::bad_state, "an enabled CPU"};
+    if (cpu.bound != nullptr) return Error{Code::bad_state, "a CPU on which no vCPU is bound"};
+    if (cpu.hal->this_cpu() != cpu.id)
+        return Error{Code::wrong_cpu, "the CPU that was enabled", static_cast<std::uint64_t>(cpu.id), static_cast<std::uint64_t>(cpu.hal->this_cpu())};
+    tags().remove(cpu.tags);
+    write<"ICC_SRE_EL1">(cpu.sre_el1);
+    write<"ICC_SRE_EL2">(cpu.sre_el2);
+    isb();
+    cpu.enabled = false;
+    return {};
+}
+
+/// Back to what the host had; everything of the guest has been saved before.
+void restore_host(PerCpu& cpu) noexcept {
+    each_host_register(cpu, [&]<std::size_t I>(std::size_t slot) { write_row<I>(cpu.host[slot]); });
+    isb();
+}
+
+}  // namespace axvcpu::aarch64

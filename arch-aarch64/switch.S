@@ -1,0 +1,134 @@
+// The way into a guest and out of it. Offsets come from offsets.h, which the target compiler writes from the register table.
+#include "offsets.h"
+
+// The frame that enter leaves on the host's stack. The vectors find the context through it: no system register is needed.
+#define FRAME_CONTEXT 96
+#define FRAME_HOST_VBAR 104
+#define FRAME_SIZE 112
+
+/// Keeps what the procedure call standard lets a callee keep, the context and the host's vectors.
+/// Requires: sp 16-byte aligned, x0 = context, x1 = host's VBAR_EL2. Clobbers: nothing. Budget: 8.
+.macro push_host
+    sub     sp, sp, #FRAME_SIZE
+    stp     x19, x20, [sp, #0]
+    stp     x21, x22, [sp, #16]
+    stp     x23, x24, [sp, #32]
+    stp     x25, x26, [sp, #48]
+    stp     x27, x28, [sp, #64]
+    stp     x29, x30, [sp, #80]
+    stp     x0, x1, [sp, #FRAME_CONTEXT]
+.endm
+
+/// Requires: sp = frame. Clobbers: x19-x30. Budget: 7.
+.macro pop_host
+    ldp     x19, x20, [sp, #0]
+    ldp     x21, x22, [sp, #16]
+    ldp     x23, x24, [sp, #32]
+    ldp     x25, x26, [sp, #48]
+    ldp     x27, x28, [sp, #64]
+    ldp     x29, x30, [sp, #80]
+    add     sp, sp, #FRAME_SIZE
+.endm
+
+/// Gives the guest its program counter and state.
+/// Requires: x0 = context. Clobbers: x2, x3. Budget: 3, of that 2 system registers.
+.macro load_return_state
+    ldp     x2, x3, [x0, #CONTEXT_PC]       // and PSTATE, pinned beside it by a static_assert
+    msr     ELR_EL2, x2
+    msr     SPSR_EL2, x3
+.endm
+
+/// Requires: x0 = context. Clobbers: x2, x3. Budget: 5, of that 3 system registers.
+.macro save_return_state
+    mrs     x2, ELR_EL2
+    mrs     x3, SPSR_EL2
+    stp     x2, x3, [x0, #CONTEXT_PC]
+    mrs     x2, ESR_EL2
+    str     x2, [x0, #CONTEXT_ESR_EL2]
+.endm
+
+/// Requires: x0 = context. Clobbers: x0-x30. Budget: 16.
+.macro load_guest
+    ldp     x2, x3, [x0, #16]
+    ldp     x4, x5, [x0, #32]
+    ldp     x6, x7, [x0, #48]
+    ldp     x8, x9, [x0, #64]
+    ldp     x10, x11, [x0, #80]
+    ldp     x12, x13, [x0, #96]
+    ldp     x14, x15, [x0, #112]
+    ldp     x16, x17, [x0, #128]
+    ldp     x18, x19, [x0, #144]
+    ldp     x20, x21, [x0, #160]
+    ldp     x22, x23, [x0, #176]
+    ldp     x24, x25, [x0, #192]
+    ldp     x26, x27, [x0, #208]
+    ldp     x28, x29, [x0, #224]
+    ldr     x30, [x0, #240]
+    ldp     x0, x1, [x0, #0]
+.endm
+
+/// Requires: x0 = context; x1 is not the guest's any more. Clobbers: nothing. Budget: 15.
+.macro save_guest_from_x2
+    stp     x2, x3, [x0, #16]
+    stp     x4, x5, [x0, #32]
+    stp     x6, x7, [x0, #48]
+    stp     x8, x9, [x0, #64]
+    stp     x10, x11, [x0, #80]
+    stp     x12, x13, [x0, #96]
+    stp     x14, x15, [x0, #112]
+    stp     x16, x17, [x0, #128]
+    stp     x18, x19, [x0, #144]
+    stp     x20, x21, [x0, #160]
+    stp     x22, x23, [x0, #176]
+    stp     x24, x25, [x0, #192]
+    stp     x26, x27, [x0, #208]
+    stp     x28, x29, [x0, #224]
+    str     x30, [x0, #240]
+.endm
+
+/// No guest value stays in a register while host code runs and mispredicts.
+/// Requires: nothing. Clobbers: x1-x18. Budget: 18.
+.macro clear_call_clobbered
+    .irp    n, 1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18
+    mov     x\n, xzr
+    .endr
+.endm
+
+    .section .text.axvcpu.switch, "ax", %progbits
+    .balign 64
+
+/// auto axvcpu_enter(Context*, host VBAR_EL2) -> vector: 0 synchronous, 1 IRQ, 2 FIQ, 3 SError.
+/// Runs the guest until the next exception. Requires: PSTATE.DAIF all masked, the guest's other registers loaded.
+/// Returns with DAIF masked, as exception entry leaves it.
+    .globl  axvcpu_enter
+    .type   axvcpu_enter, %function
+axvcpu_enter:
+    push_host
+    adrp    x2, axvcpu_vectors
+    add     x2, x2, :lo12:axvcpu_vectors
+    msr     VBAR_EL2, x2                    // ERET synchronizes it
+    load_return_state
+    load_guest
+    eret
+    dsb     nsh                             // no speculation past the ERET
+    isb
+    .size   axvcpu_enter, . - axvcpu_enter
+
+/// From a vector: x0 and x1 of the guest on the stack, x1 = vector number.
+    .globl  axvcpu_leave
+    .type   axvcpu_leave, %function
+axvcpu_leave:
+    ldr     x0, [sp, #16 + FRAME_CONTEXT]
+    save_guest_from_x2
+    ldp     x2, x3, [sp], #16
+    stp     x2, x3, [x0, #0]
+    ldr     x2, [sp, #FRAME_HOST_VBAR]
+    msr     VBAR_EL2, x2                    // takes effect before interrupts are unmasked: run() writes DAIF after an ISB
+    save_return_state
+    mov     x0, x1
+    pop_host
+#if AXVCPU_CLEAR_REGISTERS
+    clear_call_clobbered
+#endif
+    ret
+    .size   axvcpu_leave, . - axvcpu_leave

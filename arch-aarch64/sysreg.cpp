@@ -1,0 +1,183 @@
+// Trapped system registers and instructions; and every register of a vCPU by its published id.
+module axvcpu.aarch64;
+import std;
+import axvcpu.result;
+import axvcpu.hal;
+import axvcpu.exit;
+import axvcpu.reg;
+import axvcpu.interrupt;
+import axvcpu.vm;
+
+namespace axvcpu::aarch64 {
+
+namespace {
+
+auto done(Vcpu& v) noexcept -> bool {
+    advance(v, 4);
+    return false;
+}
+auto undefined(Vcpu& v) noexcept -> bool {
+    inject_undefined(v);
+    return false;
+}
+
+auto on_sgi(Vcpu& v, std::uint64_t value, Exit& out) noexcept -> bool {
+    const auto sgi = decode_sgi(value);
+    const exit::SendIpi ipi{sgi.cluster, sgi.targets, sgi.id, sgi.others};
+    if (const auto& c = v.vm().controller(); c) {
+        c.send(c.self, v.id(), ipi);
+        return done(v);
+    }
+    v.pending.kind = Pending::Kind::register_write;
+    v.pending.length = 4;
+    out = ipi;
+    return true;
+}
+
+/// EL1's physical timer, emulated: the hardware's is the SDK's. CTL: ENABLE, IMASK, ISTATUS.
+auto on_physical_timer(Vcpu& v, SysregTrap t) noexcept -> bool {
+    auto& c = v.context;
+    const auto now = guest_counter(v);
+    const auto e = t.encoding();
+    if (t.read()) {
+        std::uint64_t value = now;  // CNTPCT_EL0, CNTPCTSS_EL0
+        if (e == iss_of<"CNTP_CTL_EL0">) {
+            value = c.get<"CNTP_CTL_EL0">();
+            if ((value & 1) != 0 && now >= c.get<"CNTP_CVAL_EL0">()) value |= 4;
+        } else if (e == iss_of<"CNTP_CVAL_EL0">) {
+            value = c.get<"CNTP_CVAL_EL0">();
+        } else if (e == iss_of<"CNTP_TVAL_EL0">) {
+            value = static_cast<std::uint32_t>(c.get<"CNTP_CVAL_EL0">() - now);
+        }
+        v.set_x(t.reg(), value);
+        return done(v);
+    }
+    const auto value = v.x(t.reg());
+    if (e == iss_of<"CNTP_CTL_EL0">) c.set<"CNTP_CTL_EL0">(value);
+    else if (e == iss_of<"CNTP_CVAL_EL0">) c.set<"CNTP_CVAL_EL0">(value);
+    else if (e == iss_of<"CNTP_TVAL_EL0">) c.set<"CNTP_CVAL_EL0">(now + static_cast<std::uint64_t>(static_cast<std::int64_t>(static_cast<std::int32_t>(value))));
+    else return undefined(v);  // the counter is read-only
+    arm_deadline(v);
+    return done(v);
+}
+
+/// The debug registers beside MDSCR_EL1, which alone is switched: they are kept, and there is nothing behind them.
+auto on_debug(Vcpu& v, SysregTrap t, Exit&) noexcept -> bool {
+    const auto e = t.encoding();
+    if (e == iss_of<"MDSCR_EL1">) {
+        constexpr std::uint64_t settable = 1 | 1 << 12 | 1 << 13 | 1 << 15;  // SS, TDCC, KDE, MDE
+        if (t.read()) v.set_x(t.reg(), read<"MDSCR_EL1">());
+        else write<"MDSCR_EL1">(v.x(t.reg()) & settable);
+        return done(v);
+    }
+    if (e == iss_of<"OSLAR_EL1"> && !t.read()) {
+        v.context.set<"OSLSR_EL1">((v.x(t.reg()) & 1) << 1);
+        return done(v);
+    }
+    return undefined(v);
+}
+
+/// Rows whose value lives in the context, found by encoding.
+auto on_table(Vcpu& v, SysregTrap t) noexcept -> std::optional<bool> {
+    for (std::size_t i = index<"ACTLR_EL1">; i < registers.size() && registers[i].policy == Policy::trapped; ++i) {
+        const auto& r = registers[i];
+        if (r.encoding.packed() != t.encoding()) continue;
+        auto& value = v.context.at({i, 0});
+        if (t.read()) v.set_x(t.reg(), value);
+        else value = (v.x(t.reg()) & r.writable) | (r.reset & ~r.writable);
+        return done(v);
+    }
+    return std::nullopt;
+}
+
+}  // namespace
+
+auto on_sysreg(Vcpu& v, Esr esr, Exit& out) noexcept -> bool {
+    const SysregTrap t{esr.iss()};
+    const auto e = t.encoding();
+    // ID space: op0 3, op1 0, CRn 0, CRm 1 to 7: reserved places read as zero.
+    constexpr std::uint32_t crm_op2 = 0xFu << 1 | 7u << 17;
+    if ((e & ~crm_op2) == 3u << 20 && (e & 0xFu << 1) != 0 && (e >> 1 & 0xF) < 8) [[likely]] {
+        if (!t.read()) return undefined(v);
+        v.set_x(t.reg(), v.percpu->id_registers[(e >> 1 & 0xF) * 8 + (e >> 17 & 7)]);
+        return done(v);
+    }
+    if (!t.read() && (e == iss_of<"ICC_SGI1R_EL1"> || e == iss_of<"ICC_ASGI1R_EL1"> || e == iss_of<"ICC_SGI0R_EL1">))
+        return on_sgi(v, v.x(t.reg()), out);
+    if (e == iss_of<"CNTPCT_EL0"> || e == iss_of<"CNTPCTSS_EL0"> || e == iss_of<"CNTP_TVAL_EL0"> || e == iss_of<"CNTP_CTL_EL0"> || e == iss_of<"CNTP_CVAL_EL0">)
+        return on_physical_timer(v, t);
+    if (e == iss_of<"REVIDR_EL1"> || e == iss_of<"AIDR_EL1">) {
+        if (!t.read()) return undefined(v);
+        v.set_x(t.reg(), 0);
+        return done(v);
+    }
+    if (const auto known = on_table(v, t)) return *known;
+    if ((e >> 20) == 2) return on_debug(v, t, out);
+    // DC ISW, CSW, CISW: memory is coherent and normal under stage 2, so there is nothing to clean by set and way.
+    if (e == iss_of<"DC ISW"> || e == iss_of<"DC CSW"> || e == iss_of<"DC CISW">) return done(v);
+    if (!v.vm().policy().system_registers) return undefined(v);
+    v.pending.kind = t.read() ? Pending::Kind::register_read : Pending::Kind::register_write;
+    v.pending.length = 4;
+    v.pending.reg = static_cast<std::uint8_t>(t.reg());
+    if (t.read()) out = exit::SysRegRead{e};
+    else out = exit::SysRegWrite{e, v.x(t.reg())};
+    return true;
+}
+
+namespace {
+/// Moves one register of a bound vCPU between this CPU and the context.
+void transfer(Vcpu& v, std::size_t row, bool to_cpu) noexcept {
+    const bool e2h = v.percpu->e2h;
+    const auto daif = mask_interrupts();
+    resume_guest_timer(v);
+    v.context.for_each<Policy::on_bind>([&]<std::size_t I>(std::uint64_t& value) {
+        if (I != row) return;
+        if (to_cpu) e2h ? write_row<I, true>(value) : write_row<I, false>(value);
+        else value = e2h ? read_row<I, true>() : read_row<I, false>();
+    });
+    pause_guest_timer(v);
+    restore_interrupts(daif);
+}
+
+auto find_for(const Vcpu& v, reg::Id id) noexcept -> Result<reg::Position> {
+    const auto at = reg::find<registers>(id);
+    if (!at || !reg::stored(registers[at->row].policy)) return Error{Code::unknown_register, "a register of the table", 0, id.value};
+    const auto s = v.state();
+    if (s == State::running) return Error{Code::bad_state, "a vCPU that is not running", static_cast<std::uint64_t>(State::free), static_cast<std::uint64_t>(s)};
+    if (s == State::ready && v.hal->this_cpu() != v.cpu())
+        return Error{Code::wrong_cpu, "the CPU that the vCPU is bound to", static_cast<std::uint64_t>(v.cpu()), static_cast<std::uint64_t>(v.hal->this_cpu())};
+    if (registers[at->row].feature != Feature::base && v.percpu != nullptr &&
+        (v.percpu->capabilities.features >> static_cast<unsigned>(registers[at->row].feature) & 1) == 0)
+        return Error{Code::unknown_register, "a register that this CPU has", 0, id.value};
+    return *at;
+}
+}  // namespace
+
+auto Arch::get(Vcpu& v, reg::Id id) noexcept -> Result<std::uint64_t> {
+    const auto at = find_for(v, id);
+    if (!at) return at.error();
+    if (v.percpu != nullptr) {
+        if (registers[at->row].policy == Policy::on_bind) transfer(v, at->row, false);
+        if (registers[at->row].policy == Policy::vector && v.hal->host_fp == HostFp::none) axvcpu_fp_save(&v.context);
+    }
+    return v.context.at(*at);
+}
+
+auto Arch::set(Vcpu& v, reg::Id id, std::uint64_t value) noexcept -> Result<void> {
+    const auto at = find_for(v, id);
+    if (!at) return at.error();
+    const auto& r = registers[at->row];
+    if (r.writable == 0) return Error{Code::read_only, "a register that can be set", 0, id.value};
+    // A guest is at EL1 or EL0, in AArch64, or at EL0 in AArch32; nowhere else.
+    if (at->row == index<"PSTATE">)
+        if (const auto mode = value & 0x1F; mode != 0 && mode != 4 && mode != 5 && mode != 0x10)
+            return Error{Code::bad_value, "PSTATE.M of EL0 or EL1", 5, mode};
+    if (v.percpu != nullptr && r.policy == Policy::vector && v.hal->host_fp == HostFp::none) axvcpu_fp_save(&v.context);
+    v.context.at(*at) = (value & r.writable) | (r.reset & ~r.writable);
+    if (v.percpu == nullptr) return {};
+    if (r.policy == Policy::on_bind) transfer(v, at->row, true);
+    if (r.policy == Policy::vector && v.hal->host_fp == HostFp::none) axvcpu_fp_load(&v.context);
+    return {};
+}
+
+}  // namespace axvcpu::aarch64

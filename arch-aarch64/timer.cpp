@@ -1,0 +1,73 @@
+// Time: the guest's clock, its physical timer, and the deadline of run(). The hardware's EL1 physical timer is the SDK's: guests
+// have it only when it is passed through, so a deadline touches no timer of the host.
+module axvcpu.aarch64;
+import std;
+import axvcpu.vm;
+import axvcpu.percpu;
+
+namespace axvcpu::aarch64 {
+
+auto guest_counter(const Vcpu& v) noexcept -> std::uint64_t { return read<"CNTPCT_EL0">() - v.machine().counter_offset; }
+
+namespace {
+/// When a timer with this control and compare value fires, in host ticks.
+auto fires_at(const Vcpu& v, std::uint64_t control, std::uint64_t compare) noexcept -> std::uint64_t {
+    if ((control & 3) != 1) return no_deadline;  // not ENABLE, or IMASK
+    const auto offset = v.machine().counter_offset;
+    return compare > ~offset ? no_deadline : compare + offset;
+}
+}  // namespace
+
+auto physical_timer_deadline(const Vcpu& v) noexcept -> std::uint64_t {
+    return fires_at(v, v.context.get<"CNTP_CTL_EL0">(), v.context.get<"CNTP_CVAL_EL0">());
+}
+
+void arm_deadline(Vcpu& v) noexcept {
+    if (v.machine().passthrough_timer) return;
+    const bool e2h = v.percpu->e2h;
+    auto physical = physical_timer_deadline(v);
+    if (const auto& c = v.vm().controller(); physical != no_deadline && c) {
+        const bool fires = read<"CNTPCT_EL0">() >= physical;
+        c.line(c.self, v.id(), 30, fires);
+        if (fires) physical = no_deadline;  // the line is up: nothing more to wait for
+    } else if (c) {
+        c.line(c.self, v.id(), 30, false);
+    }
+    const auto target = std::min(v.run_deadline, physical);
+    if (target == no_deadline) return disarm_deadline(v);
+    if (target != v.armed_for) {
+        write_el1<"CNTP_CVAL">(e2h, target);
+        v.armed_for = target;
+    }
+    write_el1<"CNTP_CTL">(e2h, 1);
+    v.deadline_armed = true;
+}
+
+void disarm_deadline(Vcpu& v) noexcept {
+    if (!v.deadline_armed) return;
+    write_el1<"CNTP_CTL">(v.percpu->e2h, 0);
+    v.deadline_armed = false;
+}
+
+void resume_guest_timer(Vcpu& v) noexcept {
+    if (v.timer_control == 0) return;
+    write_el1<"CNTV_CTL_EL0">(v.percpu->e2h, v.timer_control);
+    v.timer_control = 0;
+}
+
+void pause_guest_timer(Vcpu& v) noexcept {
+    if (v.machine().passthrough_timer) return;
+    const bool e2h = v.percpu->e2h;
+    const auto control = read_el1<"CNTV_CTL_EL0">(e2h);
+    if ((control & 1) == 0) return;
+    v.timer_control = control & 3;
+    write_el1<"CNTV_CTL_EL0">(e2h, 0);
+}
+
+auto Arch::deadline(const Vcpu& v) noexcept -> std::uint64_t {
+    if (v.percpu != nullptr) return no_deadline;
+    const auto virt = fires_at(v, v.context.get<"CNTV_CTL_EL0">(), v.context.get<"CNTV_CVAL_EL0">());
+    return std::min(virt, physical_timer_deadline(v));
+}
+
+}  // namespace axvcpu::aarch64

@@ -1,0 +1,233 @@
+// A vCPU's life: reset, bind, run, unbind.
+module axvcpu.aarch64;
+import std;
+import axvcpu.result;
+import axvcpu.hal;
+import axvcpu.exit;
+import axvcpu.stage2;
+import axvcpu.tlb_tag;
+import axvcpu.vm;
+import axvcpu.percpu;
+
+namespace axvcpu::aarch64 {
+
+void restore_host(PerCpu&) noexcept;
+
+Vm::Vm(const VmConfig& c, const HalTable& hal) noexcept
+    : VmCore(c.id, c.stage2 != nullptr ? c.stage2->root() : HostPhysAddr{}, c.ram, c.policy, c.vcpus, hal), stage2(c.stage2),
+      passthrough_interrupts(c.passthrough_interrupts), passthrough_timer(c.passthrough_timer),
+      counter_offset(c.passthrough_timer ? 0 : read<"CNTPCT_EL0">()) {}
+
+namespace {
+constexpr auto default_mpidr(std::uint32_t id) noexcept -> std::uint64_t { return (id & 15) | std::uint64_t{id >> 4} << 8; }
+
+/// HCR_EL2 (DDI 0487, HCR_EL2), by the field names there.
+auto hcr(const Vm& vm, const PerCpu& cpu) noexcept -> std::uint64_t {
+    const auto bit = [](unsigned n) { return std::uint64_t{1} << n; };
+    std::uint64_t v = bit(0) | bit(1) | bit(2)        // VM, SWIO, PTW
+                    | bit(9) | bit(10)                // FB, BSU inner shareable: the guest's own maintenance reaches every CPU
+                    | bit(13) | bit(14)               // TWI, TWE
+                    | bit(16) | bit(18) | bit(19)     // TID1, TID3, TSC
+                    | bit(20) | bit(21) | bit(22)     // TIDCP, TACR, TSW
+                    | bit(31) | bit(35);              // RW, TLOR
+    if (!vm.passthrough_interrupts) v |= bit(3) | bit(4) | bit(5);  // FMO, IMO, AMO
+    if (!vm.policy().yields) v &= ~bit(14);
+    if (cpu.e2h) v |= bit(34);
+    if ((cpu.capabilities.features >> static_cast<unsigned>(Feature::pauth) & 1) != 0) v |= bit(40) | bit(41);  // APK, API: keys are switched
+    return v;
+}
+
+/// What of EL2 is written for a vCPU; never read back.
+void write_host_owned(const Vcpu& v, const PerCpu& cpu, TlbTag tag) noexcept {
+    const auto& vm = v.machine();
+    if (cpu.has_hcx) write<"HCRX_EL2">(0);
+    if (cpu.has_fgt) {  // positive bits trap nothing, negative ones keep away what is not switched
+        write<"HFGRTR_EL2">(0);
+        write<"HFGWTR_EL2">(0);
+        write<"HFGITR_EL2">(0);
+        write<"HDFGRTR_EL2">(0);
+        write<"HDFGWTR_EL2">(0);
+    }
+    write<"HSTR_EL2">(0);
+    // TDCC, TTRF, TPMS, TDRA, TDOSA, TDA, TPM, TPMCR; HPMN as it is: all counters stay the host's.
+    write<"MDCR_EL2">((cpu.host[1] & 0x1F) | 1u << 27 | 1u << 19 | 1u << 14 | 7u << 9 | 3u << 5);
+    // SVE, SME, trace and the activity monitors trap; FP does not.
+    write<"CPTR_EL2">(cpu.e2h ? 1u << 30 | 1u << 28 | 3u << 20 : 1u << 30 | 1u << 20 | 0x33FF);
+    write<"VPIDR_EL2">(read<"MIDR_EL1">());
+    write<"VMPIDR_EL2">(v.hardware_id() | std::uint64_t{1} << 31);
+    write<"CNTVOFF_EL2">(vm.counter_offset);
+    // EL1's physical counter and timer: the guest's only when passed through. The fields move by 10 with E2H.
+    write<"CNTHCTL_EL2">(vm.passthrough_timer ? (cpu.e2h ? std::uint64_t{3} << 10 : 3) : 0);
+    write<"VTCR_EL2">(vtcr(vm.stage2->levels(), vm.stage2->address_bits(), cpu.parange, cpu.vmid_bits));
+    write<"VTTBR_EL2">(vm.stage2->root().value | std::uint64_t{tag.value} << 48);
+    write<"HCR_EL2">(hcr(vm, cpu));
+}
+
+template <bool E2h>
+void load_el1(Context& c, std::uint64_t features) noexcept {
+    c.for_each<Policy::on_bind>([&]<std::size_t I>(std::uint64_t value) {
+        constexpr auto feature = registers[I].feature;
+        if (feature == Feature::base || (features >> static_cast<unsigned>(feature) & 1) != 0) write_row<I, E2h>(value);
+    });
+}
+template <bool E2h>
+void save_el1(Context& c, std::uint64_t features) noexcept {
+    c.for_each<Policy::on_bind>([&]<std::size_t I>(std::uint64_t& value) {
+        constexpr auto feature = registers[I].feature;
+        if (feature == Feature::base || (features >> static_cast<unsigned>(feature) & 1) != 0) value = read_row<I, E2h>();
+    });
+    write<"CNTV_CTL_EL0", E2h>(0);  // nothing of the guest fires on a CPU that it has left
+}
+}  // namespace
+
+Vcpu::Vcpu(Vm& vm, const CreateConfig& c) noexcept
+    : VcpuCore(vm, c.id, c.mpidr.value_or(default_mpidr(c.id)) & affinity_mask), hal(&vm.hal()) {
+    if (c.off) {
+        state_.store(State::off, std::memory_order_release);
+        power_.store(Power::off, std::memory_order_release);
+        return;
+    }
+    context.set<"PC">(c.entry.value);
+    context.set<"X">(c.arg);
+    state_.store(State::free, std::memory_order_release);
+}
+
+auto Arch::check(const Vm& vm, const CreateConfig& c) noexcept -> Result<void> {
+    if (c.entry.value % 4 != 0) return Error{Code::misaligned, "an entry point that is a multiple of 4", 4, c.entry.value};
+    if (c.id >= vm.vcpus()) return Error{Code::bad_value, "a vCPU id below the VM's number of slots", vm.vcpus(), c.id};
+    if (c.mpidr && (*c.mpidr & ~affinity_mask) != 0) return Error{Code::bad_value, "affinity fields of MPIDR_EL1 only", affinity_mask, *c.mpidr};
+    return {};
+}
+
+auto Arch::reset(Vcpu& v, GuestPhysAddr entry, std::uint64_t arg) noexcept -> Result<void> {
+    const auto s = v.state();
+    if (s == State::running || s == State::ready) return Vcpu::bad_state("a vCPU that is not bound", State::free, s);
+    if (entry.value % 4 != 0) return Error{Code::misaligned, "an entry point that is a multiple of 4", 4, entry.value};
+    v.context.reset();
+    v.context.set<"PC">(entry.value);
+    v.context.set<"X">(arg);
+    v.pending = {};
+    v.outstanding_ = Outstanding::none;
+    v.lr_used = 0;
+    v.lr_overflow = v.timer_linked = false;
+    v.vmcr = 0;
+    v.ap0 = {};
+    v.ap1 = {};
+    v.power_.store(Power::on, std::memory_order_release);
+    v.state_.store(State::free, std::memory_order_release);
+    return {};
+}
+
+auto Arch::bind(Vcpu& v, PerCpu& cpu) noexcept -> Result<void> {
+    if (!cpu.enabled) return Error{Code::bad_state, "an enabled CPU"};
+    const auto here = cpu.hal->this_cpu();
+    if (here != cpu.id) return Error{Code::wrong_cpu, "the CPU that this object enabled", static_cast<std::uint64_t>(cpu.id), static_cast<std::uint64_t>(here)};
+    if (cpu.bound != nullptr) return Error{Code::bad_state, "a CPU on which no other vCPU is bound"};
+    const auto& vm = v.machine();
+    if (vm.stage2 == nullptr) return Error{Code::no_stage2, "a VM with stage-2 tables"};
+    if (!stage2_shape_ok(vm.stage2->levels(), vm.stage2->address_bits(), cpu.capabilities.address_bits))
+        return Error{Code::unsupported, "stage-2 tables within this CPU's physical addresses", cpu.capabilities.address_bits, vm.stage2->address_bits()};
+    if (vm.stage2->root().value % Stage2::root_size(vm.stage2->levels(), vm.stage2->address_bits()) != 0)
+        return Error{Code::misaligned, "a stage-2 root aligned to its size", 4096, vm.stage2->root().value};
+    if (v.state() == State::off && v.power() == Power::on_pending) {
+        if (auto ok = reset(v, v.start_entry_, v.start_arg_); !ok) return ok;
+    }
+    if (!v.move(State::free, State::ready)) return Vcpu::bad_state("a vCPU in state free", State::free, v.state());
+
+    const auto daif = mask_interrupts();
+    v.cpu_ = here;
+    v.armed_for = 0;
+    v.percpu = &cpu;
+    cpu.bound = &v;
+    const auto tag = tags().assign(cpu.tags, v.machine().tag, v.id());
+    write_host_owned(v, cpu, tag.tag);
+    isb();
+    if (tag.flush == TlbTagDomain::Flush::all) tlbi_alle1();
+    else if (tag.flush == TlbTagDomain::Flush::tag) tlbi_vmalls12e1();
+    const auto features = cpu.capabilities.features;
+    if (cpu.e2h) load_el1<true>(v.context, features);
+    else load_el1<false>(v.context, features);
+    if (cpu.hal->host_fp == HostFp::none) axvcpu_fp_load(&v.context);
+    pause_guest_timer(v);
+    load_interrupts(v);
+    restore_interrupts(daif);
+    return {};
+}
+
+void Arch::unbind(Vcpu& v) noexcept {
+    auto& cpu = *v.percpu;
+    const auto daif = mask_interrupts();
+    resume_guest_timer(v);
+    save_interrupts(v);
+    const auto features = cpu.capabilities.features;
+    if (cpu.e2h) save_el1<true>(v.context, features);
+    else save_el1<false>(v.context, features);
+    if (cpu.hal->host_fp == HostFp::none) axvcpu_fp_save(&v.context);
+    restore_host(cpu);
+    tags().release(cpu.tags);
+    cpu.bound = nullptr;
+    v.percpu = nullptr;
+    restore_interrupts(daif);
+    v.move(State::ready, State::free);
+}
+
+auto Arch::run(Vcpu& v, std::uint64_t deadline) noexcept -> Result<Exit> {
+    if (v.hal->this_cpu() != v.cpu_) [[unlikely]]
+        return Error{Code::wrong_cpu, "the CPU that the vCPU is bound to", static_cast<std::uint64_t>(v.cpu_), static_cast<std::uint64_t>(v.hal->this_cpu())};
+    if (v.state() != State::ready) [[unlikely]] return Vcpu::bad_state("a bound vCPU that is on and not running", State::ready, v.state());
+    if (v.outstanding_ == Outstanding::terminal) [[unlikely]]
+        return Error{Code::bad_state, "a reset after a terminal exit"};
+    Result<Exit> out{Exit{exit::Nothing{}}};
+    if (v.outstanding_ == Outstanding::instruction) static_cast<void>(retry(v));
+    v.state_.store(State::running, std::memory_order_relaxed);
+    const auto daif = mask_interrupts();
+    v.run_deadline = deadline;
+    if (v.pending.more) {
+        next_part(v, *out);
+    } else {
+        if (deadline != no_deadline || physical_timer_deadline(v) != no_deadline) arm_deadline(v);
+        resume_guest_timer(v);
+        run_loop(v, *out);
+        // Nothing of the guest may interrupt the host: not its timers, nor a list register that wants attention.
+        pause_guest_timer(v);
+        disarm_deadline(v);
+        if (v.lr_used != 0 && read<"ICH_MISR_EL2">() != 0) refresh_interrupts(v);
+    }
+    isb();  // VBAR_EL2 is the host's again before an interrupt can be taken
+    restore_interrupts(daif);
+    auto after = State::ready;
+    if (out->kind() != ExitKind::event) [[likely]] {
+        v.outstanding_ = out->kind() == ExitKind::instruction ? Outstanding::instruction : Outstanding::terminal;
+        if (v.outstanding_ == Outstanding::terminal && !out->is<exit::FailEntry>()) after = State::off;
+    }
+    v.state_.store(after, std::memory_order_release);
+    return out;
+}
+
+/// Enters until something has to leave. `out` is set when it returns.
+auto Arch::run_loop(Vcpu& v, Exit& out) noexcept -> bool {
+    const auto host_vbar = read<"VBAR_EL2">();
+    const bool switch_fp = v.hal->host_fp == HostFp::per_exit;
+    for (;;) {
+        if (!v.mailbox_.enter(v.cpu_)) [[unlikely]] {
+            const auto events = v.mailbox_.take();
+            if ((events & static_cast<std::uint32_t>(Event::interrupt)) != 0) refresh_interrupts(v);
+            if ((events & static_cast<std::uint32_t>(Event::kick)) != 0) return out = exit::Kicked{}, true;
+            continue;
+        }
+        if (switch_fp) [[unlikely]] {
+            axvcpu_fp_save_host(v.host_fp.data());
+            axvcpu_fp_load(&v.context);
+        }
+        const auto vector = axvcpu_enter(&v.context, host_vbar);
+        if (switch_fp) [[unlikely]] {
+            axvcpu_fp_save(&v.context);
+            axvcpu_fp_load_host(v.host_fp.data());
+        }
+        v.mailbox_.leave();
+        if (vector == 0 ? leave_synchronous(v, out) : vector == 3 ? (out = exit::Exception{v.context.get<"ESR_EL2">(), 0}, true) : on_interrupt(v, out))
+            return true;
+    }
+}
+
+}  // namespace axvcpu::aarch64

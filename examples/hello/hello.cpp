@@ -1,0 +1,69 @@
+// A whole hypervisor: one CPU, one VM of one vCPU and one page of memory, a UART, a hypercall.
+import std;
+import axvcpu;
+import axvcpu.arch;
+import runtime;
+
+using namespace axvcpu;
+
+extern "C" const unsigned char guest_begin[], guest_end[];  // the guest's code, one page
+
+namespace {
+
+struct Host {  // the image runs with memory mapped one to one
+    static auto virt_to_phys(const void* p) noexcept -> HostPhysAddr { return {reinterpret_cast<std::uint64_t>(p)}; }
+    static auto phys_to_virt(HostPhysAddr a) noexcept -> void* { return reinterpret_cast<void*>(a.value); }
+    static auto this_cpu() noexcept -> CpuId { return CpuId{runtime::this_cpu()}; }
+    static void kick(CpuId cpu) noexcept { runtime::send_interrupt(static_cast<unsigned>(cpu), 0); }
+};
+
+constexpr GuestRange ram[]{{{0x4000'0000}, 4096}};
+constexpr GuestPhysAddr uart{0x0900'0000};
+
+alignas(4096) unsigned char frames[4][4096];  // stage-2 tables: the root and what hangs below it
+unsigned used = 1;
+auto take_frame(void*) noexcept -> HostPhysAddr { return used < 4 ? Host::virt_to_phys(frames[used++]) : HostPhysAddr{}; }
+void give_frame(void*, HostPhysAddr) noexcept {}
+
+PerCpu<Host> cpu;
+Slot slots[1];
+
+auto report(const Error& e) -> int {
+    runtime::print("hello: needed ");
+    runtime::print(e.what);
+    runtime::print("\n");
+    return 1;
+}
+
+}  // namespace
+
+extern "C" int main() {
+    const auto found = cpu.enable();
+    if (!found) return report(found.error());
+
+    Stage2 stage2(stage2_format, Host::virt_to_phys(frames[0]), 3, 39, {nullptr, take_frame, give_frame}, hal_table<Host>);
+    if (auto ok = stage2.map(ram[0].start, Host::virt_to_phys(guest_begin), 4096, {.write = false}, MemoryType::normal); !ok)
+        return report(ok.error());
+
+    Vm<Host> vm{{.id = 1, .stage2 = &stage2, .vcpus = slots, .ram = ram}};
+    auto vcpu = Vcpu<Host>::create(slots[0], vm, {.id = 0, .entry = ram[0].start});
+    if (!vcpu) return report(vcpu.error());
+
+    auto on_cpu = cpu.bind(*vcpu);
+    if (!on_cpu) return report(on_cpu.error());
+    for (bool on = true; on;) {
+        auto e = on_cpu->run();
+        if (!e) return report(e.error());
+        const auto done = e->match(
+            [&](exit::MmioWrite m) {
+                if (m.addr == uart) runtime::put_guest_byte(static_cast<std::uint8_t>(m.value));
+                return on_cpu->complete();
+            },
+            [&](exit::MmioRead) { return on_cpu->complete(0); },
+            [&](exit::Hypercall h) { return on_cpu->complete(h.args[0] * 2); },
+            [&](exit::SystemDown) { on = false; return Result<void>{}; },
+            [&](auto) { on = false; return Result<void>{Error{Code::unsupported, "a guest that only says hello"}}; });
+        if (!done) return report(done.error());
+    }
+    return 0;
+}

@@ -1,0 +1,144 @@
+// Pending state and delivery. The register files are in gicv3_registers.cpp.
+module axvcpu.device.gicv3;
+import std;
+import axvcpu.hal;
+import axvcpu.exit;
+import axvcpu.interrupt;
+import axvcpu.mailbox;
+import axvcpu.vm;
+
+namespace axvcpu::device {
+
+namespace {
+constexpr auto relaxed = std::memory_order_relaxed;
+}
+
+Gicv3::Gicv3(VmCore& vm, Config config) noexcept : vm_(&vm), config_(config), vcpus_(std::min(vm.vcpus(), max_vcpus)) {
+    for (auto& c : cpus_) {
+        c.bank.edge.store(0xFFFF, relaxed);  // SGIs
+        c.waker.store(2, relaxed);
+    }
+    for (auto& word : cpus_[0].routed) word.store(~0u, relaxed);  // GICD_IROUTER resets to affinity 0
+}
+
+/// Pending, enabled and not in anybody's hands. Groups that the distributor does not forward are left out.
+auto Gicv3::deliverable(const Bank& b) const noexcept -> std::uint32_t {
+    const auto control = control_.load(relaxed);
+    const auto group = b.group.load(relaxed);
+    const auto forwarded = ((control & 2) != 0 ? group : 0) | ((control & 1) != 0 ? ~group : 0);
+    return (b.latched.load() | (b.high.load() & ~b.edge.load(relaxed))) & b.enabled.load(relaxed) & ~b.listed.load() & ~b.active.load(relaxed) & forwarded;
+}
+
+void Gicv3::raise(std::uint32_t vcpu, std::uint32_t work) noexcept {
+    cpus_[vcpu].work.fetch_or(work);
+    vm_->notify(vcpu, Event::interrupt);
+}
+
+/// Something about these interrupts of a word changed: whoever may have to take them, or give them back, looks again.
+void Gicv3::changed(std::uint32_t vcpu, std::uint32_t word, std::uint32_t mask) noexcept {
+    if (word == 0) return raise(vcpu, 1);
+    for (std::uint32_t v = 0; v < vcpus_; ++v)
+        if ((cpus_[v].routed[word - 1].load(relaxed) & mask) != 0) raise(v, 1u << word);
+}
+
+void Gicv3::set_line(std::uint32_t spi, bool level) noexcept {
+    if (spi < first_spi || spi > last_spi) return;
+    auto& b = spis_[spi / 32 - 1];
+    const auto bit = 1u << spi % 32;
+    const auto before = level ? b.high.fetch_or(bit) : b.high.fetch_and(~bit);
+    if (((before & bit) != 0) == level) return;
+    if ((b.edge.load(relaxed) & bit) != 0) {
+        if (!level) return;
+        b.latched.fetch_or(bit);
+    }
+    changed(0, spi / 32, bit);
+}
+
+void Gicv3::line(std::uint32_t vcpu, std::uint32_t id, bool high) noexcept {
+    if (id >= 32 || vcpu >= vcpus_) return;
+    auto& b = cpus_[vcpu].bank;
+    const auto bit = 1u << id;
+    if (high) b.high.fetch_or(bit); else b.high.fetch_and(~bit);
+    if (high) cpus_[vcpu].work.fetch_or(1);
+}
+
+void Gicv3::send(std::uint32_t from, const exit::SendIpi& ipi) noexcept {
+    const auto post = [&](std::uint32_t v) {
+        cpus_[v].bank.latched.fetch_or(1u << (ipi.vector & 15));
+        raise(v, 1);
+    };
+    if (ipi.others) {
+        for (std::uint32_t v = 0; v < vcpus_; ++v) if (v != from) post(v);
+        return;
+    }
+    for (std::uint32_t targets = ipi.targets; targets != 0; targets &= targets - 1) {
+        const auto affinity = ipi.cluster + static_cast<std::uint32_t>(std::countr_zero(targets));
+        // Most VMs number their vCPUs so that the first guess is right.
+        const auto guess = static_cast<std::uint32_t>((affinity & 15) | (affinity >> 8 & 0xF) << 4);
+        const auto* v = vm_->vcpu(guess);
+        if (v == nullptr || v->hardware_id() != affinity) v = vm_->find(affinity);
+        if (v != nullptr && v->id() < vcpus_) post(v->id());
+    }
+}
+
+/// The most urgent interrupt for a vCPU, and its bank.
+auto Gicv3::best(std::uint32_t vcpu, Interrupt& out) noexcept -> Bank* {
+    if (vcpu >= vcpus_) return nullptr;
+    auto& cpu = cpus_[vcpu];
+    Bank* found = nullptr;
+    for (auto work = cpu.work.load(); work != 0; work &= work - 1) {
+        const auto word = static_cast<std::uint32_t>(std::countr_zero(work));
+        cpu.work.fetch_and(~(1u << word));  // before looking: what comes later sets it again
+        auto& b = word == 0 ? cpu.bank : spis_[word - 1];
+        auto candidates = deliverable(b) & (word == 0 ? ~0u : cpu.routed[word - 1].load(relaxed));
+        if (candidates == 0) continue;
+        cpu.work.fetch_or(1u << word);
+        for (; candidates != 0; candidates &= candidates - 1) {
+            const auto n = static_cast<std::uint32_t>(std::countr_zero(candidates));
+            const auto priority = b.priority[n].load(relaxed);
+            if (found != nullptr && priority >= out.priority) continue;
+            out = {.id = 32 * word + n, .priority = priority, .level = (b.edge.load(relaxed) >> n & 1) == 0, .group1 = (b.group.load(relaxed) >> n & 1) != 0};
+            found = &b;
+        }
+    }
+    return found;
+}
+
+auto Gicv3::peek(std::uint32_t vcpu, Interrupt& out) noexcept -> bool { return best(vcpu, out) != nullptr; }
+
+auto Gicv3::take(std::uint32_t vcpu, Interrupt& out) noexcept -> bool {
+    for (;;) {
+        auto* b = best(vcpu, out);
+        if (b == nullptr) return false;
+        const auto bit = 1u << out.id % 32;
+        if ((b->listed.fetch_or(bit) & bit) != 0) continue;  // another vCPU has just taken this SPI
+        b->latched.fetch_and(~bit);
+        return true;
+    }
+}
+
+auto Gicv3::wanted(std::uint32_t vcpu, std::uint32_t id, bool active) noexcept -> bool {
+    auto* b = bank_of(vcpu, id);
+    if (b == nullptr) return false;
+    const auto bit = 1u << id % 32;
+    const bool edge = (b->edge.load(relaxed) & bit) != 0;
+    if (active) return edge && (b->latched.fetch_and(~bit) & bit) != 0;  // a level is looked at again when it has been ended
+    if (id >= 32 && (cpus_[vcpu].routed[id / 32 - 1].load(relaxed) & bit) == 0) return false;
+    if ((b->enabled.load(relaxed) & bit) == 0) return false;
+    if (edge) b->latched.fetch_and(~bit);  // pending once already: a second edge adds nothing
+    return edge || ((b->high.load() | b->latched.load()) & bit) != 0;
+}
+
+void Gicv3::retire(std::uint32_t vcpu, std::uint32_t id, bool pending, bool active) noexcept {
+    auto* b = bank_of(vcpu, id);
+    if (b == nullptr) return;
+    const auto bit = 1u << id % 32;
+    if (pending && (b->edge.load(relaxed) & bit) != 0) b->latched.fetch_or(bit);
+    if (active) b->active.fetch_or(bit);
+    b->listed.fetch_and(~bit);
+    // It may be deliverable at once: by this vCPU, or by the one that it has been routed to meanwhile.
+    cpus_[vcpu].work.fetch_or(1u << id / 32);
+    if (id >= 32 && (cpus_[vcpu].routed[id / 32 - 1].load(relaxed) & bit) == 0) changed(vcpu, id / 32, bit);
+}
+
+}  // namespace axvcpu::device

@@ -1,0 +1,37 @@
+// A PL011 UART (DDI 0183). Bytes go out at once; bytes come in through a FIFO of 32. Portable; knows no hypervisor.
+export module axvcpu.device.pl011;
+import std;
+
+export namespace axvcpu::device {
+
+/// One UART. Not synchronized: its owner serializes calls.
+class Pl011 {
+public:
+    static constexpr std::uint64_t size = 0x1000;  ///< bytes of its register window
+
+    /// `transmit(self, byte)` is called for each byte that the guest sends.
+    Pl011(void* self, void (*transmit)(void*, std::uint8_t) noexcept) noexcept : self_(self), transmit_(transmit) {}
+
+    /// `offset` below `size`, `width` 1, 2, 4 or 8. Registers are 32 bits; reserved places read as zero and ignore writes.
+    auto read(std::uint64_t offset, unsigned width) noexcept -> std::uint64_t;
+    void write(std::uint64_t offset, unsigned width, std::uint64_t value) noexcept;
+    /// A byte for the guest. False: the FIFO is full, the byte is lost and the overrun bit set, as on the wire.
+    auto receive(std::uint8_t byte) noexcept -> bool;
+    /// The interrupt line (UARTINTR), level-triggered.
+    auto line() const noexcept -> bool { return (raw_ & mask_) != 0; }
+
+private:
+    enum Interrupt : std::uint32_t { receive_ready = 1 << 4, transmit_ready = 1 << 5, receive_timeout = 1 << 6, overrun = 1 << 10 };
+    auto fifo_depth() const noexcept -> unsigned { return (line_control_ & 0x10) != 0 ? 32 : 1; }
+    auto receive_level() const noexcept -> unsigned;
+    void update_receive() noexcept;
+
+    void* self_;
+    void (*transmit_)(void*, std::uint8_t) noexcept;
+    std::array<std::uint8_t, 32> fifo_{};
+    std::uint8_t head_ = 0, count_ = 0;
+    std::uint32_t raw_ = 0, mask_ = 0, error_ = 0;
+    std::uint32_t control_ = 0x300, line_control_ = 0, integer_divisor_ = 0, fraction_divisor_ = 0, levels_ = 0x12, dma_ = 0, low_power_ = 0;
+};
+
+}  // namespace axvcpu::device

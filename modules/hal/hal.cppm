@@ -1,0 +1,86 @@
+// What the SDK needs of its user: addresses, the name of this CPU, and a way to reach another one.
+export module axvcpu.hal;
+import std;
+
+export namespace axvcpu {
+
+/// A physical address of the host. Bytes.
+struct HostPhysAddr {
+    std::uint64_t value = 0;
+    friend constexpr auto operator<=>(HostPhysAddr, HostPhysAddr) = default;
+    constexpr auto operator+(std::uint64_t n) const noexcept -> HostPhysAddr { return {value + n}; }
+};
+
+/// A physical address as a guest sees it (an IPA). Bytes.
+struct GuestPhysAddr {
+    std::uint64_t value = 0;
+    friend constexpr auto operator<=>(GuestPhysAddr, GuestPhysAddr) = default;
+    constexpr auto operator+(std::uint64_t n) const noexcept -> GuestPhysAddr { return {value + n}; }
+};
+
+/// A physical CPU, numbered by the host from 0 upwards; below 65,536.
+enum class CpuId : std::uint32_t {};
+
+/// Who switches the floating-point and vector registers between host and guest.
+enum class HostFp : std::uint8_t {
+    none,      ///< the host does not use them while a vCPU is bound: the guest's stay loaded from bind to unbind
+    per_exit,  ///< the host uses them: run() switches them on every entry and exit
+};
+
+/// The four functions every host supplies. All are called with interrupts in any state and must not block.
+template <class H>
+concept Hal = requires(const void* pointer, HostPhysAddr address, CpuId cpu) {
+    { H::virt_to_phys(pointer) } noexcept -> std::same_as<HostPhysAddr>;
+    { H::phys_to_virt(address) } noexcept -> std::same_as<void*>;  ///< nullptr where the host has no mapping
+    { H::this_cpu() } noexcept -> std::same_as<CpuId>;
+    { H::kick(cpu) } noexcept;  ///< makes that CPU leave guest mode: an interrupt that it takes
+};
+
+/// A host that takes its interrupts inside run() rather than by unmasking them after it.
+template <class H>
+concept HandlesHostIrq = requires {
+    { H::handle_host_irq() } noexcept;
+};
+
+/// A host that uses floating point itself says so by `static constexpr HostFp host_fp`.
+template <class H>
+concept StatesHostFp = requires {
+    { H::host_fp } -> std::convertible_to<HostFp>;
+};
+
+/// A host whose interrupt controller links the guest timer's interrupt to the guest: it gives the address where this CPU's
+/// part of the controller is mapped (a GICv3 redistributor's RD_base). Its interrupts end in two steps (EOImode 1).
+template <class H>
+concept LinksGuestTimer = requires {
+    { H::local_interrupt_controller() } noexcept -> std::same_as<volatile void*>;
+};
+
+/// A host whose threads sleep while their vCPU is blocked: told when the SDK itself posts to a blocked vCPU.
+template <class H>
+concept WakesVcpus = requires(std::uint32_t vm, std::uint32_t vcpu) {
+    { H::wake(vm, vcpu) } noexcept;
+};
+
+/// The HAL as the SDK's compiled code sees it: plain function pointers, filled at compile time.
+struct HalTable {
+    HostPhysAddr (*virt_to_phys)(const void*) noexcept;
+    void* (*phys_to_virt)(HostPhysAddr) noexcept;
+    CpuId (*this_cpu)() noexcept;
+    void (*kick)(CpuId) noexcept;
+    void (*handle_host_irq)() noexcept = nullptr;                   ///< nullptr: not modelled
+    volatile void* (*local_interrupt_controller)() noexcept = nullptr;  ///< nullptr: not modelled
+    void (*wake)(std::uint32_t vm, std::uint32_t vcpu) noexcept = nullptr;  ///< nullptr: not modelled
+    HostFp host_fp = HostFp::none;
+};
+
+template <Hal H>
+inline constexpr HalTable hal_table = [] {
+    HalTable t{.virt_to_phys = &H::virt_to_phys, .phys_to_virt = &H::phys_to_virt, .this_cpu = &H::this_cpu, .kick = &H::kick};
+    if constexpr (HandlesHostIrq<H>) t.handle_host_irq = &H::handle_host_irq;
+    if constexpr (LinksGuestTimer<H>) t.local_interrupt_controller = &H::local_interrupt_controller;
+    if constexpr (WakesVcpus<H>) t.wake = &H::wake;
+    if constexpr (StatesHostFp<H>) t.host_fp = H::host_fp;
+    return t;
+}();
+
+}  // namespace axvcpu

@@ -1,0 +1,66 @@
+// What a VM's interrupt controller is to the SDK: a model outside it that run() calls.
+export module axvcpu.interrupt;
+import std;
+import axvcpu.hal;
+import axvcpu.exit;
+
+export namespace axvcpu {
+
+/// One interrupt on its way into a vCPU.
+struct Interrupt {
+    std::uint32_t id = 0;
+    std::uint8_t priority = 0;  ///< lower is more urgent
+    bool level = false;         ///< asserts again while its line is high
+    bool group1 = true;
+};
+
+/// One access to the controller's registers, of 1 to 8 bytes.
+struct DeviceAccess {
+    GuestPhysAddr addr;
+    std::uint64_t value;  ///< in: what is written; out: what was read
+    std::uint8_t width;
+    bool write;
+};
+
+/// A controller that can be attached to a VM. vCPUs are named by their id. Each function may be called on any CPU; those that
+/// concern one vCPU's hand-over (take, wanted, retire) only on the CPU where it is bound.
+template <class T>
+concept InterruptController = requires(T& c, DeviceAccess& access, const exit::SendIpi& ipi, std::uint32_t vcpu, Interrupt& out) {
+    { c.access(vcpu, access) } noexcept -> std::same_as<bool>;   ///< false: not its address
+    { c.send(vcpu, ipi) } noexcept;                              ///< a software interrupt from `vcpu`
+    { c.take(vcpu, out) } noexcept -> std::same_as<bool>;        ///< the most urgent one to deliver; it is then in the CPU's hands
+    { c.peek(vcpu, out) } noexcept -> std::same_as<bool>;        ///< the same without taking it
+    /// One in the CPU's hands, pending or active: true: it has to be pending there. Takes a further edge away from the model.
+    { c.wanted(vcpu, std::uint32_t{}, bool{}) } noexcept -> std::same_as<bool>;
+    { c.retire(vcpu, std::uint32_t{}, bool{}, bool{}) } noexcept;  ///< back from the CPU's hands: still pending, still active
+    { c.line(vcpu, std::uint32_t{}, bool{}) } noexcept;          ///< a private line of a vCPU goes up or down
+};
+
+/// The same as function pointers: what the SDK's compiled code calls.
+struct InterruptControllerTable {
+    void* self = nullptr;
+    bool (*access)(void*, std::uint32_t, DeviceAccess&) noexcept = nullptr;
+    void (*send)(void*, std::uint32_t, const exit::SendIpi&) noexcept = nullptr;
+    bool (*take)(void*, std::uint32_t, Interrupt&) noexcept = nullptr;
+    bool (*peek)(void*, std::uint32_t, Interrupt&) noexcept = nullptr;
+    bool (*wanted)(void*, std::uint32_t, std::uint32_t, bool) noexcept = nullptr;
+    void (*retire)(void*, std::uint32_t, std::uint32_t, bool, bool) noexcept = nullptr;
+    void (*line)(void*, std::uint32_t, std::uint32_t, bool) noexcept = nullptr;
+    explicit operator bool() const noexcept { return self != nullptr; }
+};
+
+template <InterruptController T>
+auto table_of(T& controller) noexcept -> InterruptControllerTable {
+    return {
+        .self = &controller,
+        .access = [](void* s, std::uint32_t v, DeviceAccess& a) noexcept { return static_cast<T*>(s)->access(v, a); },
+        .send = [](void* s, std::uint32_t v, const exit::SendIpi& i) noexcept { static_cast<T*>(s)->send(v, i); },
+        .take = [](void* s, std::uint32_t v, Interrupt& o) noexcept { return static_cast<T*>(s)->take(v, o); },
+        .peek = [](void* s, std::uint32_t v, Interrupt& o) noexcept { return static_cast<T*>(s)->peek(v, o); },
+        .wanted = [](void* s, std::uint32_t v, std::uint32_t id, bool active) noexcept { return static_cast<T*>(s)->wanted(v, id, active); },
+        .retire = [](void* s, std::uint32_t v, std::uint32_t id, bool p, bool a) noexcept { static_cast<T*>(s)->retire(v, id, p, a); },
+        .line = [](void* s, std::uint32_t v, std::uint32_t id, bool high) noexcept { static_cast<T*>(s)->line(v, id, high); },
+    };
+}
+
+}  // namespace axvcpu

@@ -1,0 +1,68 @@
+// How other CPUs reach a vCPU: post an event, and learn whether its CPU must be kicked or its thread woken.
+export module axvcpu.mailbox;
+import std;
+import axvcpu.hal;
+
+export namespace axvcpu {
+
+/// What can be waiting for a vCPU. Bits of one word.
+enum class Event : std::uint32_t {
+    interrupt = 1,  ///< its interrupt controller has something new for it
+    kick = 2,       ///< leave the guest with exit::Kicked
+    power = 4,      ///< it was turned on
+};
+
+/// What the poster must do so that the event is acted on.
+struct Notice {
+    enum class Kind : std::uint8_t { none, kick, wake } kind;
+    CpuId cpu{};  ///< with kick: the CPU on which the vCPU runs
+    friend constexpr bool operator==(Notice, Notice) = default;
+};
+
+/// One word of events and a word that says where the vCPU is.
+///
+/// post() stores an event and then looks whether the vCPU is in the guest; enter() says "in guest" and then looks for events.
+/// Both are sequentially consistent: at least one side sees the other, so no event is lost. Blocking is a bit of the event
+/// word itself: block() and post() are each one atomic step, so exactly one poster gets Wake.
+class Mailbox {
+public:
+    /// Any CPU, any context.
+    auto post(Event e) noexcept -> Notice {
+        const auto old = word_.fetch_or(static_cast<std::uint64_t>(e), std::memory_order_seq_cst);
+        if ((old & events_mask) != 0) return {Notice::Kind::none};  // an earlier poster has seen to it
+        if ((old & blocked) != 0) return {Notice::Kind::wake};
+        const auto where = in_guest_.load(std::memory_order_seq_cst);
+        if (where == 0) return {Notice::Kind::none};
+        return {Notice::Kind::kick, CpuId{where - 1}};
+    }
+
+    /// The vCPU's own CPU, host interrupts masked. True: go; false: an event is waiting, the vCPU is not in the guest.
+    [[gnu::always_inline]] auto enter(CpuId cpu) noexcept -> bool {
+        in_guest_.store(static_cast<std::uint32_t>(cpu) + 1, std::memory_order_seq_cst);
+        if (word_.load(std::memory_order_seq_cst) == 0) [[likely]] return true;
+        in_guest_.store(0, std::memory_order_relaxed);
+        return false;
+    }
+    /// The vCPU's own CPU, after the guest was left.
+    [[gnu::always_inline]] void leave() noexcept { in_guest_.store(0, std::memory_order_release); }
+
+    /// The vCPU's owner: takes all events away.
+    auto take() noexcept -> std::uint32_t {
+        return static_cast<std::uint32_t>(word_.fetch_and(~events_mask, std::memory_order_acquire));
+    }
+    auto empty() const noexcept -> bool { return (word_.load(std::memory_order_seq_cst) & events_mask) == 0; }
+
+    /// The owner of an unbound vCPU: from now on the first post answers Wake. False when an event is there already.
+    auto block() noexcept -> bool {
+        std::uint64_t none = 0;
+        return word_.compare_exchange_strong(none, blocked, std::memory_order_seq_cst);
+    }
+    void unblock() noexcept { word_.fetch_and(~blocked, std::memory_order_acq_rel); }
+
+private:
+    static constexpr std::uint64_t events_mask = 0xFFFF'FFFF, blocked = std::uint64_t{1} << 32;
+    std::atomic<std::uint64_t> word_{0};
+    std::atomic<std::uint32_t> in_guest_{0};  // CPU number + 1, or 0; written by the vCPU's own CPU only
+};
+
+}  // namespace axvcpu

@@ -1,0 +1,121 @@
+// Stage-2 translation tables: guest-physical to host-physical. One walker for all formats; a format is data.
+export module axvcpu.stage2;
+import std;
+import axvcpu.result;
+import axvcpu.hal;
+
+export namespace axvcpu {
+
+/// What a guest may do with a page.
+struct Permissions {
+    bool read = true, write = true, execute = true;
+    friend constexpr bool operator==(Permissions, Permissions) = default;
+};
+enum class MemoryType : std::uint8_t { normal, device };
+
+/// How an architecture spells a table entry. All entries are 8 bytes, tables 4 KiB (the root may be larger).
+struct Stage2Format {
+    std::uint64_t address_mask;     ///< bits of an entry that hold the address, before the shift
+    std::uint8_t address_shift;     ///< entry = address >> shift (RISC-V: 2)
+    std::uint64_t present_mask;     ///< an entry is present when any of these bits is set
+    std::uint64_t table;            ///< a pointer to the next table
+    std::uint64_t page, block;      ///< a leaf at the last level, and above it
+    std::uint64_t leaf_mask, leaf_value;  ///< above the last level, an entry is a leaf when (entry & mask) matches value != 0
+    bool leaf_when_equal;           ///< leaf when (entry & leaf_mask) == leaf_value; else when it is not equal
+    std::uint64_t read, write, execute, no_execute;  ///< bits set when allowed; the last one when execution is not
+    std::uint64_t normal, device;   ///< memory-type bits
+    std::uint8_t largest_block_level;  ///< levels counted from the last one, 0: 4 KiB, 1: 2 MiB, 2: 1 GiB
+};
+
+/// A source of zeroed 4 KiB frames for tables. Called from map, unmap and protect, on the caller's CPU.
+struct FrameSource {
+    void* self;
+    auto (*take)(void* self) noexcept -> HostPhysAddr;  ///< {0} when there is none
+    void (*give)(void* self, HostPhysAddr) noexcept;
+};
+
+/// How translations are dropped. `size` 0: all of the VM. Returns when no CPU uses the old ones any more.
+struct TlbMaintenance {
+    void* self = nullptr;
+    void (*invalidate)(void* self, GuestPhysAddr from, std::uint64_t size) noexcept = nullptr;
+};
+
+/// What a walk found.
+struct Mapping {
+    HostPhysAddr address;   ///< of the byte asked for
+    std::uint64_t size;     ///< of the page or block that holds it, bytes
+    Permissions permissions;
+    MemoryType type;
+};
+
+/// The tables of one VM. map() may run on several CPUs at once; unmap, protect and the dirty log belong to one CPU at a time.
+/// A guest that touches a page while its entry is being replaced leaves with NestedPageFault; retry() is the right answer.
+class Stage2 {
+public:
+    static constexpr std::uint64_t page_size = 4096;
+
+    /// `root`: zeroed, `root_size()` bytes, aligned to its size. `levels`: 3, 4 or 5. `address_bits`: size of the guest-physical space.
+    Stage2(const Stage2Format& format, HostPhysAddr root, unsigned levels, unsigned address_bits, FrameSource frames,
+           const HalTable& hal) noexcept
+        : format_(&format), root_(root), levels_(levels), bits_(address_bits), frames_(frames), hal_(&hal) {}
+    ~Stage2();
+    Stage2(const Stage2&) = delete;
+    auto operator=(const Stage2&) -> Stage2& = delete;
+
+    /// Bytes of the root table for this many levels and address bits.
+    static constexpr auto root_size(unsigned levels, unsigned address_bits) noexcept -> std::uint64_t {
+        const unsigned covered = 12 + 9 * levels;
+        return page_size << (address_bits > covered ? address_bits - covered : 0);
+    }
+
+    /// Maps `size` bytes. Uses the largest blocks that fit. Errors: misaligned, bad_value (beyond the address space), exists
+    /// (something is mapped there; what was mapped before it stays), no_frame.
+    auto map(GuestPhysAddr from, HostPhysAddr to, std::uint64_t size, Permissions, MemoryType) noexcept -> Result<void>;
+    /// Removes what is mapped in the range; a hole in it is no error. When it returns no CPU of the VM uses the old
+    /// translations, so the frames are free. Errors: misaligned, bad_value, no_frame (a block had to be split).
+    auto unmap(GuestPhysAddr from, std::uint64_t size) noexcept -> Result<void>;
+    /// Gives new permissions to what is mapped in the range. Same errors as unmap.
+    auto protect(GuestPhysAddr from, std::uint64_t size, Permissions) noexcept -> Result<void>;
+    /// What is mapped at an address. Errors: absent, bad_value.
+    auto walk(GuestPhysAddr) const noexcept -> Result<Mapping>;
+
+    /// Starts or restarts the dirty log: splits blocks into pages and takes the write permission away.
+    auto log_dirty(GuestPhysAddr from, std::uint64_t size) noexcept -> Result<void>;
+    /// Answers a write fault in a logged range: the page is writable from here on and counts as dirty. Errors: absent.
+    auto mark_dirty(GuestPhysAddr) noexcept -> Result<void>;
+    /// Calls `dirty(self, page)` for each page written since the last call, and protects it again.
+    auto take_dirty(GuestPhysAddr from, std::uint64_t size, void* self, void (*dirty)(void* self, GuestPhysAddr) noexcept) noexcept
+        -> Result<void>;
+
+    void set_maintenance(TlbMaintenance m) noexcept { maintenance_ = m; }
+    auto root() const noexcept -> HostPhysAddr { return root_; }
+    auto levels() const noexcept -> unsigned { return levels_; }
+    auto address_bits() const noexcept -> unsigned { return bits_; }
+
+private:
+    using Entry = std::uint64_t;
+    struct Place { Entry* entry; unsigned level; };  // level from the last one, which is 0
+    auto check(GuestPhysAddr from, std::uint64_t size) const noexcept -> Result<void>;
+    auto present(Entry e) const noexcept -> bool { return (e & format_->present_mask) != 0; }
+    auto is_leaf(Entry e, unsigned level) const noexcept -> bool;
+    auto leaf(HostPhysAddr, unsigned level, Permissions, MemoryType) const noexcept -> Entry;
+    auto address(Entry e) const noexcept -> HostPhysAddr { return {(e & format_->address_mask) << format_->address_shift}; }
+    auto permissions(Entry e) const noexcept -> Permissions;
+    auto type(Entry e) const noexcept -> MemoryType;
+    auto table(HostPhysAddr a) const noexcept -> Entry* { return static_cast<Entry*>(hal_->phys_to_virt(a)); }
+    auto find(GuestPhysAddr) const noexcept -> Place;                        // the entry at which a walk ends
+    auto place(GuestPhysAddr, unsigned level) noexcept -> Result<Entry*>;    // makes the tables down to `level`
+    auto split(Place) noexcept -> Result<void>;
+    template <class F> auto each_leaf(GuestPhysAddr, std::uint64_t size, bool pages_only, F) noexcept -> Result<void>;
+    void replace(Entry*, Entry next, GuestPhysAddr, std::uint64_t size) noexcept;
+    void free_tables(HostPhysAddr table, unsigned level, std::uint64_t entries) noexcept;
+
+    const Stage2Format* format_;
+    HostPhysAddr root_;
+    unsigned levels_, bits_;
+    FrameSource frames_;
+    const HalTable* hal_;
+    TlbMaintenance maintenance_;
+};
+
+}  // namespace axvcpu

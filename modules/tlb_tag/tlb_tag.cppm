@@ -1,0 +1,61 @@
+// TLB tags (VMID, VPID, ASID): handed out by generations, so that a flush happens on roll-over and not before.
+export module axvcpu.tlb_tag;
+import std;
+
+export namespace axvcpu {
+
+/// A tag together with the generation in which it was handed out. 0 is never handed out.
+struct TlbTag {
+    std::uint64_t generation = 0;
+    std::uint16_t value = 0;
+    friend constexpr bool operator==(TlbTag, TlbTag) = default;
+};
+
+/// What one CPU knows of the tags. Changed under the domain's lock.
+class TlbTagCpu {
+    friend class TlbTagDomain;
+    TlbTag active_{};            // in use on this CPU now, or on its last bind
+    TlbTag reserved_{};          // was in use at the last roll-over: not handed out again before the next
+    std::uint64_t flushed_ = 0;  // generation for which this CPU's TLB holds nothing old
+    TlbTagCpu* next_ = nullptr;
+    // Which runner (vCPU) last used a tag here. Direct-mapped by the tag's low bits: a collision costs a flush, never a stale entry.
+    struct Last { TlbTag tag; std::uint32_t runner = 0; };
+    std::array<Last, 64> last_{};
+};
+
+/// Tags that share one number space: the whole machine (VMID) or one CPU (VPID, ASID).
+///
+/// A VM that runs on one CPU while the numbers roll over keeps its number: its vCPUs on other CPUs must go on sharing it, or
+/// the guest's own broadcast maintenance would miss them. Functions are called with host interrupts masked.
+class TlbTagDomain {
+public:
+    enum class Flush : std::uint8_t {
+        none,
+        tag,  ///< this CPU must drop what it holds under this tag: another vCPU of the VM ran here last
+        all,  ///< this CPU must drop all guest translations: the numbers have rolled over
+    };
+    struct Assigned { TlbTag tag; Flush flush; };
+
+    /// `bits`: width of the tag, up to 16; the narrowest of all CPUs counts. False when the domain has not more tags than CPUs.
+    auto add(TlbTagCpu& cpu, unsigned bits) noexcept -> bool;
+    void remove(TlbTagCpu& cpu) noexcept;
+    /// The tag under which `runner` of the holder of `current` runs on `cpu` from now on. Renews `current` when it is out of date.
+    auto assign(TlbTagCpu& cpu, TlbTag& current, std::uint32_t runner) noexcept -> Assigned;
+    /// The CPU runs under no tag any more.
+    void release(TlbTagCpu& cpu) noexcept;
+    auto generation() const noexcept -> std::uint64_t { return generation_; }
+
+private:
+    auto taken(std::uint16_t value) const noexcept -> bool;
+    void roll_over() noexcept;
+    void renew(TlbTag& current) noexcept;
+    struct Guard;
+    std::atomic_flag lock_{};
+    std::uint64_t generation_ = 1;
+    std::uint32_t next_value_ = 1;
+    std::uint32_t limit_ = 0;  // one above the highest tag
+    std::uint32_t count_ = 0;  // CPUs
+    TlbTagCpu* cpus_ = nullptr;
+};
+
+}  // namespace axvcpu

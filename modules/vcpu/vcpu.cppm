@@ -1,0 +1,119 @@
+// The user's side: a VM, its vCPUs, and a vCPU bound to a CPU. Thin shells; the work is in the backend's compiled code.
+export module axvcpu.vcpu;
+import std;
+export import axvcpu.percpu;
+export import axvcpu.result;
+export import axvcpu.hal;
+export import axvcpu.exit;
+export import axvcpu.mailbox;
+export import axvcpu.vm;
+import axvcpu.reg;
+export import axvcpu.interrupt;
+
+export namespace axvcpu {
+
+template <Backend B, Hal H> class BasicVcpu;
+template <Backend B, Hal H> class BasicBound;
+
+/// What a guest's vCPUs share.
+template <Backend B, Hal H>
+class BasicVm {
+public:
+    explicit BasicVm(const typename B::VmConfig& config) noexcept : impl_(config, hal_table<H>) {}
+    BasicVm(const BasicVm&) = delete;
+    auto operator=(const BasicVm&) -> BasicVm& = delete;
+
+    /// Before the first run.
+    template <InterruptController T> void attach(T& controller) noexcept { impl_.attach(controller); }
+    auto core() noexcept -> typename B::Vm& { return impl_; }
+
+private:
+    friend class BasicVcpu<B, H>;
+    typename B::Vm impl_;
+};
+
+/// A virtual CPU. Neither copied nor moved; lives in memory of the user.
+template <Backend B, Hal H>
+class BasicVcpu {
+public:
+    using Slot = VcpuSlot<typename B::Vcpu>;
+    using Bound = BasicBound<B, H>;
+
+    /// Makes a vCPU in `slot`. Errors: exists (the id is taken), bad_value (id beyond the VM's vCPUs), misaligned (entry).
+    static auto create(Slot& slot, BasicVm<B, H>& vm, const typename B::CreateConfig& config) noexcept -> Result<BasicVcpu&> {
+        static_assert(sizeof(BasicVcpu) == sizeof(slot.room) && alignof(BasicVcpu) <= 16);
+        if (slot.entry != nullptr) return Error{Code::exists, "an empty slot"};
+        if (auto ok = B::check(vm.impl_, config); !ok) return ok.error();
+        auto* vcpu = new (static_cast<void*>(slot.room)) BasicVcpu(vm.impl_, config);
+        if (auto ok = vm.impl_.add(vcpu->impl_); !ok) return ok.error();
+        return *vcpu;
+    }
+    /// Ends a vCPU's life. Errors: bad_state (it is bound).
+    auto destroy() noexcept -> Result<void> {
+        const auto s = state();
+        if (s == State::ready || s == State::running) return Error{Code::bad_state, "a vCPU that is not bound", 0, static_cast<std::uint64_t>(s)};
+        impl_.vm().remove(impl_);
+        return {};
+    }
+    BasicVcpu(const BasicVcpu&) = delete;
+    auto operator=(const BasicVcpu&) -> BasicVcpu& = delete;
+
+    auto id() const noexcept -> std::uint32_t { return impl_.id(); }
+    auto state() const noexcept -> State { return impl_.state(); }
+    /// Any CPU, any context.
+    auto post(Event e) noexcept -> Notice { return impl_.post(e); }
+    auto block() noexcept -> Result<bool> { return impl_.block(); }
+    auto unblock() noexcept -> Result<void> { return impl_.unblock(); }
+    /// All registers as after power-on, then the program counter and the first argument. Errors: bad_state (running), misaligned.
+    auto reset(GuestPhysAddr entry, std::uint64_t arg = 0) noexcept -> Result<void> { return B::reset(impl_, entry, arg); }
+    /// The counter value (host time, ticks) at which a guest timer wants to fire; no_deadline when none does. Unbound only.
+    auto deadline() noexcept -> std::uint64_t { return B::deadline(impl_); }
+    /// One register by its published id. While bound: on the vCPU's own CPU. Errors: unknown_register, read_only, bad_state.
+    auto get(reg::Id id) noexcept -> Result<std::uint64_t> { return B::get(impl_, id); }
+    auto set(reg::Id id, std::uint64_t value) noexcept -> Result<void> { return B::set(impl_, id, value); }
+    auto core() noexcept -> typename B::Vcpu& { return impl_; }
+
+private:
+    friend class BasicPerCpu<B, H>;
+    friend class BasicBound<B, H>;
+    auto bind_on(typename B::PerCpu& cpu) noexcept -> Bound { return Bound(*this, B::bind(impl_, cpu)); }
+    BasicVcpu(typename B::Vm& vm, const typename B::CreateConfig& config) noexcept : impl_(vm, config) {}
+    typename B::Vcpu impl_;
+};
+
+/// A vCPU bound to this CPU, or the reason why it is not. The destructor saves its context. From bind to unbind the thread
+/// stays on the CPU.
+template <Backend B, Hal H>
+class [[nodiscard]] BasicBound {
+public:
+    BasicBound(const BasicBound&) = delete;
+    auto operator=(const BasicBound&) -> BasicBound& = delete;
+    ~BasicBound() { if (ok_) B::unbind(vcpu_->impl_); }
+
+    auto has_value() const noexcept -> bool { return ok_.has_value(); }
+    explicit operator bool() const noexcept { return ok_.has_value(); }
+    auto error() const noexcept -> const Error& { return ok_.error(); }
+    auto operator->() noexcept -> BasicBound* { return this; }
+
+    /// Runs the guest until something happens that the host has to know, or until the counter reaches `deadline` (host ticks).
+    /// Errors: wrong_cpu, bad_state (turned off, or a terminal exit is outstanding).
+    auto run(std::uint64_t deadline = no_deadline) noexcept -> Result<Exit> {
+        if (!ok_) [[unlikely]] return ok_.error();
+        return B::run(vcpu_->impl_, deadline);
+    }
+    /// Ends the outstanding instruction: `value` is what a read or call returns. Errors: no_exit.
+    auto complete(std::uint64_t value = 0) noexcept -> Result<void> { return ok_ ? B::complete(vcpu_->impl_, value) : ok_; }
+    /// Gives the guest the architecture's own fault for the outstanding instruction. Errors: no_exit.
+    auto fail() noexcept -> Result<void> { return ok_ ? B::fail(vcpu_->impl_) : ok_; }
+    /// Executes the outstanding instruction again. Errors: no_exit.
+    auto retry() noexcept -> Result<void> { return ok_ ? B::retry(vcpu_->impl_) : ok_; }
+    auto vcpu() noexcept -> BasicVcpu<B, H>& { return *vcpu_; }
+
+private:
+    friend class BasicVcpu<B, H>;
+    BasicBound(BasicVcpu<B, H>& vcpu, Result<void> ok) noexcept : vcpu_(&vcpu), ok_(ok) {}
+    BasicVcpu<B, H>* vcpu_;
+    Result<void> ok_;
+};
+
+}  // namespace axvcpu

@@ -1,0 +1,51 @@
+module axvcpu.vm;
+import std;
+
+namespace axvcpu {
+
+auto VcpuCore::block() noexcept -> Result<bool> {
+    if (!move(State::free, State::blocked)) return bad_state("an unbound vCPU in state free", State::free, state());
+    if (mailbox_.block()) return true;
+    move(State::blocked, State::free);
+    return false;
+}
+
+auto VcpuCore::unblock() noexcept -> Result<void> {
+    if (state() != State::blocked) return bad_state("a blocked vCPU", State::blocked, state());
+    mailbox_.unblock();
+    move(State::blocked, State::free);
+    return {};
+}
+
+auto VcpuCore::request_power_on(GuestPhysAddr entry, std::uint64_t arg) noexcept -> Result<void> {
+    auto found = Power::off;
+    if (!power_.compare_exchange_strong(found, Power::on_pending, std::memory_order_acq_rel))
+        return Error{Code::bad_state, "a vCPU that is off", static_cast<std::uint64_t>(Power::off), static_cast<std::uint64_t>(found)};
+    start_entry_ = entry;
+    start_arg_ = arg;
+    return {};
+}
+
+auto VmCore::find(std::uint64_t hardware_id) const noexcept -> VcpuCore* {
+    for (std::uint32_t i = 0; i < registry_.size(); ++i)
+        if (auto* v = registry_[i]; v != nullptr && v->hardware_id() == hardware_id) return v;
+    return nullptr;
+}
+
+void VmCore::notify(std::uint32_t id, Event e) const noexcept {
+    auto* v = vcpu(id);
+    if (v == nullptr) return;
+    const auto notice = v->post(e);
+    if (notice.kind == Notice::Kind::kick && notice.cpu != hal_->this_cpu()) hal_->kick(notice.cpu);
+    if (notice.kind == Notice::Kind::wake && hal_->wake != nullptr) hal_->wake(id_, id);
+}
+
+auto VmCore::add(VcpuCore& v) noexcept -> Result<void> {
+    if (v.id() >= registry_.size()) return Error{Code::bad_value, "a vCPU id below the VM's number of vCPUs", registry_.size(), v.id()};
+    if (registry_[v.id()] != nullptr) return Error{Code::exists, "an id that no other vCPU of the VM has", 0, v.id()};
+    if (find(v.hardware_id()) != nullptr) return Error{Code::exists, "a hardware id that no other vCPU of the VM has", 0, v.hardware_id()};
+    registry_[v.id()] = &v;
+    return {};
+}
+
+}  // namespace axvcpu

@@ -1,0 +1,162 @@
+// What is portable of a VM and of its vCPUs: identity, registry, states, power.
+export module axvcpu.vm;
+import std;
+import axvcpu.result;
+import axvcpu.hal;
+import axvcpu.exit;
+import axvcpu.mailbox;
+import axvcpu.interrupt;
+import axvcpu.tlb_tag;
+
+export namespace axvcpu {
+
+class VmCore;
+
+/// Where a vCPU is in its life. Only its owner's calls move it.
+enum class State : std::uint8_t {
+    created,  ///< exists; needs reset() to get an entry point
+    free,     ///< can be bound
+    ready,    ///< bound to a CPU
+    running,  ///< inside run()
+    blocked,  ///< waits unbound for a post
+    off,      ///< turned off; needs reset() or another vCPU's power-on request
+};
+
+/// Power as guests see it. Off -> on_pending -> on; each step is one atomic exchange.
+enum class Power : std::uint8_t { off, on_pending, on };
+
+/// What must be done with an instruction exit before the next entry.
+enum class Outstanding : std::uint8_t { none, instruction, terminal };
+
+/// The part of a vCPU that is the same on every architecture.
+/// state: changed by compare-and-exchange, read by anyone. power, mailbox: any CPU. The rest: the owner.
+class VcpuCore {
+public:
+    VcpuCore(VmCore& vm, std::uint32_t id, std::uint64_t hardware_id) noexcept : vm_(&vm), id_(id), hardware_id_(hardware_id) {}
+    VcpuCore(const VcpuCore&) = delete;
+    auto operator=(const VcpuCore&) -> VcpuCore& = delete;
+
+    auto vm() const noexcept -> VmCore& { return *vm_; }
+    /// Index in its VM, from 0.
+    auto id() const noexcept -> std::uint32_t { return id_; }
+    /// MPIDR affinity, hart id or APIC id.
+    auto hardware_id() const noexcept -> std::uint64_t { return hardware_id_; }
+    auto state() const noexcept -> State { return state_.load(std::memory_order_acquire); }
+    auto power() const noexcept -> Power { return power_.load(std::memory_order_acquire); }
+    /// The CPU it is bound to, while it is bound.
+    auto cpu() const noexcept -> CpuId { return cpu_; }
+    /// Any CPU, any context. See Notice for what the caller has to do then.
+    auto post(Event e) noexcept -> Notice { return mailbox_.post(e); }
+
+    /// The owner, vCPU unbound: Free -> Blocked. False when an event is waiting already. Errors: bad_state.
+    auto block() noexcept -> Result<bool>;
+    /// The owner: Blocked -> Free. Errors: bad_state.
+    auto unblock() noexcept -> Result<void>;
+
+    /// Another vCPU asks for this one to start. Exactly one asker wins. Errors: bad_state with the power found.
+    auto request_power_on(GuestPhysAddr entry, std::uint64_t arg) noexcept -> Result<void>;
+    void cancel_power_on() noexcept { power_.store(Power::off, std::memory_order_release); }
+
+protected:
+    auto move(State from, State to) noexcept -> bool { return state_.compare_exchange_strong(from, to, std::memory_order_acq_rel); }
+    static auto bad_state(const char* what, State expected, State found) noexcept -> Error {
+        return {Code::bad_state, what, static_cast<std::uint64_t>(expected), static_cast<std::uint64_t>(found)};
+    }
+
+    VmCore* vm_;
+    std::uint32_t id_;
+    CpuId cpu_{};
+    std::uint64_t hardware_id_;
+    std::atomic<State> state_{State::created};
+    std::atomic<Power> power_{Power::on};
+    Outstanding outstanding_ = Outstanding::none;
+    Mailbox mailbox_;
+    GuestPhysAddr start_entry_{};    // written by who wins Off -> on_pending, read after the exchange
+    std::uint64_t start_arg_ = 0;
+};
+
+/// A range of guest-physical addresses.
+struct GuestRange {
+    GuestPhysAddr start;
+    std::uint64_t size = 0;
+    constexpr auto contains(GuestPhysAddr a) const noexcept -> bool { return a.value - start.value < size; }
+};
+
+/// What leaves as an exit instead of being refused inside. Everything not named here is refused: deny by default.
+struct VmPolicy {
+    bool hypercalls = true;         ///< calls that the SDK does not know: exit::Hypercall; else refused with "not supported"
+    bool secure_calls = false;      ///< the same for calls by SMC
+    bool system_registers = false;  ///< registers that the SDK does not know: exit::SysReg*; else an undefined-instruction fault
+    bool yields = false;            ///< exit::Yield when a vCPU spins; else it just spins
+    bool power = true;              ///< the firmware's power calls are emulated; else they are calls like others
+};
+
+/// Room for one vCPU: memory of the user.
+template <class Vcpu>
+struct VcpuSlot {
+    VcpuCore* entry = nullptr;
+    alignas(16) unsigned char room[sizeof(Vcpu)];
+};
+
+/// A VM's slots, whatever the size of their vCPUs.
+class Registry {
+public:
+    constexpr Registry() = default;
+    template <class Vcpu> Registry(std::span<VcpuSlot<Vcpu>> slots) noexcept
+        : first_(reinterpret_cast<unsigned char*>(slots.data())), stride_(sizeof(VcpuSlot<Vcpu>)), count_(static_cast<std::uint32_t>(slots.size())) {}
+    template <class Vcpu, std::size_t N> Registry(VcpuSlot<Vcpu> (&slots)[N]) noexcept : Registry(std::span<VcpuSlot<Vcpu>>(slots)) {}
+    auto size() const noexcept -> std::uint32_t { return count_; }
+    auto operator[](std::uint32_t i) const noexcept -> VcpuCore*& { return *reinterpret_cast<VcpuCore**>(first_ + i * stride_); }
+
+private:
+    unsigned char* first_ = nullptr;
+    std::size_t stride_ = 0;
+    std::uint32_t count_ = 0;
+};
+
+/// The part of a VM that is the same on every architecture. Outlives its vCPUs.
+class VmCore {
+public:
+    VmCore(std::uint32_t id, HostPhysAddr stage2_root, std::span<const GuestRange> ram, VmPolicy policy, Registry registry,
+           const HalTable& hal) noexcept
+        : id_(id), root_(stage2_root), ram_(ram), policy_(policy), registry_(registry), hal_(&hal) {}
+    VmCore(const VmCore&) = delete;
+    auto operator=(const VmCore&) -> VmCore& = delete;
+
+    auto id() const noexcept -> std::uint32_t { return id_; }
+    auto policy() const noexcept -> const VmPolicy& { return policy_; }
+    auto hal() const noexcept -> const HalTable& { return *hal_; }
+    auto stage2_root() const noexcept -> HostPhysAddr { return root_; }
+    /// Whether an address is the VM's memory, mapped or not: faults there are NestedPageFault, elsewhere Mmio.
+    auto is_ram(GuestPhysAddr a) const noexcept -> bool {
+        for (const auto& r : ram_) if (r.contains(a)) return true;
+        return false;
+    }
+    /// The vCPU with this index, or nullptr.
+    auto vcpu(std::uint32_t id) const noexcept -> VcpuCore* { return id < registry_.size() ? registry_[id] : nullptr; }
+    auto vcpus() const noexcept -> std::uint32_t { return registry_.size(); }
+    /// The vCPU with this MPIDR affinity, hart id or APIC id, or nullptr.
+    auto find(std::uint64_t hardware_id) const noexcept -> VcpuCore*;
+    /// Posts and does what the notice asks for: kicks the CPU, or tells the host's `wake`.
+    void notify(std::uint32_t vcpu, Event) const noexcept;
+
+    /// Before the first run.
+    template <InterruptController T> void attach(T& controller) noexcept { controller_ = table_of(controller); }
+    auto controller() const noexcept -> const InterruptControllerTable& { return controller_; }
+
+    auto add(VcpuCore&) noexcept -> Result<void>;
+    void remove(VcpuCore& v) noexcept { registry_[v.id()] = nullptr; }
+
+    TlbTag tag;  ///< changed by the tag domain under its lock
+
+private:
+    std::uint32_t id_;
+    HostPhysAddr root_;
+    std::span<const GuestRange> ram_;
+    VmPolicy policy_;
+    Registry registry_;
+    const HalTable* hal_;
+    InterruptControllerTable controller_;
+};
+
+}  // namespace axvcpu

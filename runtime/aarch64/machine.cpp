@@ -1,0 +1,165 @@
+// QEMU's `virt` machine: start, consoles, time, power. Addresses: hw/arm/virt.c's memory map, as its device tree says too.
+module runtime;
+import std;
+
+extern "C" {
+extern unsigned char __image_end[];
+extern std::uint32_t runtime_host_extensions;
+void runtime_set_mode(std::uint64_t vhe) noexcept;
+void runtime_secondary() noexcept;
+int main();
+}
+
+namespace runtime {
+
+namespace detail {
+void interrupts_start() noexcept;       // gic.cpp
+void parse_device_tree() noexcept;      // device_tree.cpp
+}
+
+namespace {
+
+constexpr std::uint64_t guest_uart = 0x0900'0000, report_uart = 0x0904'0000;
+constinit Spinlock console;
+constinit std::atomic<void (*)(unsigned)> entries[64]{};
+
+auto reg32(std::uint64_t address) noexcept -> volatile std::uint32_t& { return *reinterpret_cast<volatile std::uint32_t*>(address); }
+
+void put(std::uint64_t uart, std::uint8_t byte) noexcept {
+    while ((reg32(uart + 0x18) & 0x20) != 0) {}  // FR.TXFF
+    reg32(uart) = byte;
+}
+
+auto smc(std::uint64_t function, std::uint64_t a = 0, std::uint64_t b = 0, std::uint64_t c = 0) noexcept -> std::uint64_t {
+    register std::uint64_t x0 asm("x0") = function;
+    register std::uint64_t x1 asm("x1") = a;
+    register std::uint64_t x2 asm("x2") = b;
+    register std::uint64_t x3 asm("x3") = c;
+    asm volatile("smc #0" : "+r"(x0), "+r"(x1), "+r"(x2), "+r"(x3) :: "x4", "x5", "x6", "x7", "x8", "x9", "x10", "x11", "x12", "x13",
+                 "x14", "x15", "x16", "x17", "memory");
+    return x0;
+}
+
+auto mpidr_of(unsigned cpu) noexcept -> std::uint64_t { return (cpu & 15) | std::uint64_t{cpu >> 4} << 8; }
+
+}  // namespace
+
+auto this_cpu() noexcept -> unsigned {
+    std::uint64_t v;
+    asm volatile("mrs %0, TPIDR_EL2" : "=r"(v));
+    return static_cast<unsigned>(v);
+}
+
+auto start_cpu(unsigned cpu, void (*entry)(unsigned)) noexcept -> bool {
+    if (cpu >= cpus() || cpu >= 64) return false;
+    entries[cpu].store(entry);
+    return smc(0xC400'0003, mpidr_of(cpu), reinterpret_cast<std::uint64_t>(&runtime_secondary), cpu) == 0;  // PSCI CPU_ON
+}
+
+void print(std::string_view text) noexcept {
+    // A fault report from a CPU that holds the lock must still come out.
+    for (unsigned tries = 0; tries < 100'000'000; ++tries)
+        if (console.try_lock()) break;
+    for (const char c : text) put(report_uart, static_cast<std::uint8_t>(c));
+    console.unlock();
+}
+
+void print_hex(std::uint64_t v) noexcept {
+    std::array<char, 18> text{'0', 'x'};
+    auto end = std::to_chars(text.data() + 2, text.data() + text.size(), v, 16).ptr;
+    print({text.data(), static_cast<std::size_t>(end - text.data())});
+}
+
+void print_decimal(std::uint64_t v) noexcept {
+    std::array<char, 20> text{};
+    auto end = std::to_chars(text.data(), text.data() + text.size(), v).ptr;
+    print({text.data(), static_cast<std::size_t>(end - text.data())});
+}
+
+void put_guest_byte(std::uint8_t byte) noexcept { put(guest_uart, byte); }
+
+auto get_guest_byte() noexcept -> int {
+    if ((reg32(guest_uart + 0x18) & 0x10) != 0) return -1;  // FR.RXFE
+    return static_cast<int>(reg32(guest_uart) & 0xFF);
+}
+
+auto guest_console_interrupt() noexcept -> unsigned { return 33; }
+
+void mask_interrupts() noexcept { asm volatile("msr daifset, #2" ::: "memory"); }
+void unmask_interrupts() noexcept { asm volatile("msr daifclr, #2" ::: "memory"); }
+void wait_for_interrupt() noexcept { asm volatile("dsb sy\n wfi" ::: "memory"); }
+
+auto now() noexcept -> std::uint64_t {
+    std::uint64_t v;
+    asm volatile("isb\n mrs %0, CNTPCT_EL0" : "=r"(v));
+    return v;
+}
+auto frequency() noexcept -> std::uint64_t {
+    std::uint64_t v;
+    asm volatile("mrs %0, CNTFRQ_EL0" : "=r"(v));
+    return v;
+}
+void set_timer(std::uint64_t at) noexcept {
+    if (at == no_timer) {
+        asm volatile("msr CNTHP_CTL_EL2, xzr\n isb");
+        return;
+    }
+    asm volatile("msr CNTHP_CVAL_EL2, %0\n msr CNTHP_CTL_EL2, %1\n isb" :: "r"(at), "r"(std::uint64_t{1}));
+}
+
+auto set_host_extensions(bool on) noexcept -> bool {
+    std::uint64_t mmfr1;
+    asm volatile("mrs %0, ID_AA64MMFR1_EL1" : "=r"(mmfr1));
+    if (on && (mmfr1 >> 8 & 0xF) == 0) return false;
+    runtime_host_extensions = on;
+    runtime_set_mode(on);
+    return true;
+}
+
+void exit(int status) noexcept {
+    print("\n@exit ");
+    print_decimal(static_cast<unsigned>(status));
+    print("\n");
+    smc(0x8400'0008);  // PSCI SYSTEM_OFF
+    for (;;) wait_for_interrupt();
+}
+
+extern "C" void runtime_primary() noexcept {
+    detail::parse_device_tree();
+    detail::interrupts_start();
+    exit(main());
+}
+
+extern "C" void runtime_secondary_main(unsigned cpu) noexcept {
+    detail::interrupts_start();
+    entries[cpu].load()(cpu);
+    for (;;) wait_for_interrupt();
+}
+
+/// A fault of the host itself: all there is to know, then the end. `frame`: x0-x30, ELR_EL2, SPSR_EL2 as vectors.S left them.
+extern "C" void runtime_fault(const std::uint64_t* frame, std::uint64_t vector) noexcept {
+    static constinit std::atomic_flag dying{};
+    if (dying.test_and_set()) for (;;) {}  // a fault in the report: the first one stands
+    std::uint64_t esr, far;
+    asm volatile("mrs %0, ESR_EL2\n mrs %1, FAR_EL2" : "=r"(esr), "=r"(far));
+    const auto item = [](std::string_view name, std::uint64_t value) { print(name); print_hex(value); };
+    print("\nhost fault on CPU ");
+    print_decimal(this_cpu());
+    item(": vector ", vector);
+    item(", ESR_EL2 ", esr);
+    item(", FAR_EL2 ", far);
+    item("\n  at ", frame[31]);
+    for (auto* fp = reinterpret_cast<const std::uint64_t*>(frame[29]); fp != nullptr && reinterpret_cast<std::uint64_t>(fp) % 8 == 0;
+         fp = reinterpret_cast<const std::uint64_t*>(fp[0])) {
+        item("\n  at ", fp[1]);
+        if (fp[0] <= reinterpret_cast<std::uint64_t>(fp)) break;
+    }
+    for (unsigned i = 0; i < 31; ++i) {
+        print(i % 4 == 0 ? "\n  x" : "  x");
+        print_decimal(i);
+        item(" ", frame[i]);
+    }
+    exit(99);
+}
+
+}  // namespace runtime
