@@ -49,8 +49,8 @@ auto fault_exit(Vcpu& v, Esr esr, GuestPhysAddr addr, Exit& out) noexcept -> boo
     return true;
 }
 
-auto store_value(const Vcpu& v, const Access& a) noexcept -> std::uint64_t {
-    if (a.vector) return narrow(const_cast<Vcpu&>(v).context.at({index<"V">, a.reg}, a.high), a.bytes);
+auto store_value(Vcpu& v, const Access& a) noexcept -> std::uint64_t {
+    if (a.vector) return narrow(v.context.raw<"V">(a.reg, a.high), a.bytes);
     return narrow(v.x(a.reg), a.bytes);
 }
 
@@ -102,7 +102,7 @@ auto next_part(Vcpu& v, Exit& out) noexcept -> bool {
 auto on_abort(Vcpu& v, Esr esr, Exit& out) noexcept -> bool {
     const Abort abort{esr.iss()};
     const auto far = read<"FAR_EL2">();
-    v.context.at({index<"FAR_EL2">, 0}) = far;
+    v.context.raw<"FAR_EL2">() = far;
     GuestPhysAddr addr;
     if (abort.hpfar_valid()) [[likely]] {
         addr = fault_address(read<"HPFAR_EL2">(), far, abort.on_table_walk());

@@ -51,6 +51,7 @@ struct PerCpu {
     CpuId id{};
     const HalTable* hal = nullptr;
     Vcpu* bound = nullptr;
+    const Vcpu* trusted = nullptr;                       // has this CPU's interrupts passed through: no other one may come
     Capabilities capabilities;
     TlbTagCpu tags;
     std::uint32_t parange = 0, vmid_bits = 8, list_registers = 0, priority_words = 1;

@@ -95,9 +95,9 @@ auto Arch::complete(Vcpu& v, std::uint64_t value) noexcept -> Result<void> {
         case Pending::Kind::mmio:
             if (!p.access.write) {
                 if (p.access.vector) {
-                    auto& low = v.context.at({index<"V">, p.access.reg}, p.access.high);
+                    auto& low = v.context.raw<"V">(p.access.reg, p.access.high);
                     low = narrow(value, p.access.bytes);
-                    if (!p.access.high) v.context.at({index<"V">, p.access.reg}, true) = 0;
+                    if (!p.access.high) v.context.raw<"V">(p.access.reg, true) = 0;
                 } else {
                     v.set_x(p.access.reg, loaded_value(p.access, value));
                 }

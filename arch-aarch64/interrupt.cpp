@@ -126,11 +126,14 @@ void refresh_interrupts(Vcpu& v) noexcept {
 auto on_interrupt(Vcpu& v, Exit& out) noexcept -> bool {
     const auto& c = v.vm().controller();
     bool ours = false;
-    if (c && !v.timer_linked && v.hal->local_interrupt_controller != nullptr && !v.machine().passthrough_timer && timer_fires(v)) {
-        set_timer_active(v, true);
-        v.timer_linked = true;
-        c.line(c.self, v.id(), virtual_timer, true);
-        ours = true;
+    if (c && v.hal->local_interrupt_controller != nullptr && !v.machine().passthrough_timer && timer_fires(v)) {
+        if (v.timer_linked) refresh_interrupts(v);  // the guest may have ended the last one: nobody has told us
+        if (!v.timer_linked) {
+            set_timer_active(v, true);
+            v.timer_linked = true;
+            c.line(c.self, v.id(), virtual_timer, true);
+            ours = true;
+        }
     }
     if (c && v.lr_used != 0 && read<"ICH_MISR_EL2">() != 0) ours = true;
     if (v.deadline_armed) {

@@ -116,6 +116,7 @@ auto Arch::disable(PerCpu& cpu) noexcept -> Result<void> {
     write<"ICC_SRE_EL2">(cpu.sre_el2);
     isb();
     cpu.enabled = false;
+    cpu.trusted = nullptr;
     return {};
 }
 

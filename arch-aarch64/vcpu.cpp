@@ -30,7 +30,8 @@ auto hcr(const Vm& vm, const PerCpu& cpu) noexcept -> std::uint64_t {
                     | bit(16) | bit(18) | bit(19)     // TID1, TID3, TSC
                     | bit(20) | bit(21) | bit(22)     // TIDCP, TACR, TSW
                     | bit(31) | bit(35);              // RW, TLOR
-    if (!vm.passthrough_interrupts) v |= bit(3) | bit(4) | bit(5);  // FMO, IMO, AMO
+    if (vm.passthrough_interrupts) v &= ~(bit(13) | bit(14));       // it waits on its own CPU
+    else v |= bit(3) | bit(4) | bit(5);                             // FMO, IMO, AMO
     if (!vm.policy().yields) v &= ~bit(14);
     if (cpu.e2h) v |= bit(34);
     if ((cpu.capabilities.features >> static_cast<unsigned>(Feature::pauth) & 1) != 0) v |= bit(40) | bit(41);  // APK, API: keys are switched
@@ -124,6 +125,8 @@ auto Arch::bind(Vcpu& v, PerCpu& cpu) noexcept -> Result<void> {
     if (here != cpu.id) return Error{Code::wrong_cpu, "the CPU that this object enabled", static_cast<std::uint64_t>(cpu.id), static_cast<std::uint64_t>(here)};
     if (cpu.bound != nullptr) return Error{Code::bad_state, "a CPU on which no other vCPU is bound"};
     const auto& vm = v.machine();
+    if (cpu.trusted != nullptr && cpu.trusted != &v)
+        return Error{Code::not_owner, "a CPU whose interrupts no other guest owns", cpu.trusted->id(), v.id()};
     if (vm.stage2 == nullptr) return Error{Code::no_stage2, "a VM with stage-2 tables"};
     if (!stage2_shape_ok(vm.stage2->levels(), vm.stage2->address_bits(), cpu.capabilities.address_bits))
         return Error{Code::unsupported, "stage-2 tables within this CPU's physical addresses", cpu.capabilities.address_bits, vm.stage2->address_bits()};
@@ -139,6 +142,7 @@ auto Arch::bind(Vcpu& v, PerCpu& cpu) noexcept -> Result<void> {
     v.armed_for = 0;
     v.percpu = &cpu;
     cpu.bound = &v;
+    if (vm.passthrough_interrupts) cpu.trusted = &v;
     const auto tag = tags().assign(cpu.tags, v.machine().tag, v.id());
     write_host_owned(v, cpu, tag.tag);
     isb();

@@ -1,6 +1,6 @@
 // Where the hardened C++ library reports a broken precondition.
-module runtime;
 import std;
+import runtime;
 
 namespace std { inline namespace __1 {
 [[noreturn]] void __libcpp_verbose_abort(const char* format, ...) noexcept;

@@ -29,6 +29,8 @@ void put_guest_byte(std::uint8_t) noexcept;
 auto get_guest_byte() noexcept -> int;
 /// Interrupt of the guest console's receiver.
 auto guest_console_interrupt() noexcept -> unsigned;
+/// Lets the receiver interrupt CPU 0.
+void start_guest_input() noexcept;
 
 /// Interrupts of the host. A handler runs with interrupts masked and must silence its source. Interrupts without one are ended
 /// and forgotten.
@@ -65,6 +67,18 @@ public:
 
 private:
     std::atomic_flag held_{};
+};
+
+/// Holds a lock for a scope.
+class [[nodiscard]] Guard {
+public:
+    explicit Guard(Spinlock& lock) noexcept : lock_(lock) { lock_.lock(); }
+    ~Guard() { lock_.unlock(); }
+    Guard(const Guard&) = delete;
+    auto operator=(const Guard&) -> Guard& = delete;
+
+private:
+    Spinlock& lock_;
 };
 
 }  // namespace runtime

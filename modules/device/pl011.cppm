@@ -31,7 +31,8 @@ private:
     std::array<std::uint8_t, 32> fifo_{};
     std::uint8_t head_ = 0, count_ = 0;
     std::uint32_t raw_ = 0, mask_ = 0, error_ = 0;
-    std::uint32_t control_ = 0x300, line_control_ = 0, integer_divisor_ = 0, fraction_divisor_ = 0, levels_ = 0x12, dma_ = 0, low_power_ = 0;
+    // On, as firmware leaves it: early consoles write without looking.
+    std::uint32_t control_ = 0x301, line_control_ = 0, integer_divisor_ = 0, fraction_divisor_ = 0, levels_ = 0x12, dma_ = 0, low_power_ = 0;
 };
 
 }  // namespace axvcpu::device

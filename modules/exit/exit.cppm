@@ -101,6 +101,12 @@ using Reasons = Types<exit::Hypercall, exit::MmioRead, exit::MmioWrite, exit::Sy
     exit::Unknown, exit::CpuDown, exit::SystemDown, exit::SystemReset, exit::Shutdown, exit::FailEntry>;
 }  // namespace detail
 
+/// Names of the reasons, by index.
+inline constexpr std::array<std::string_view, 26> exit_names{"Hypercall", "MmioRead", "MmioWrite", "SysRegRead", "SysRegWrite", "IoRead",
+    "IoWrite", "NestedPageFault", "Halt", "Yield", "CpuUp", "CpuSuspend", "SendIpi", "ExternalInterrupt", "Kicked", "TimerExpired",
+    "EndOfInterrupt", "Debug", "Exception", "Nothing", "Unknown", "CpuDown", "SystemDown", "SystemReset", "Shutdown", "FailEntry"};
+static_assert(exit_names.size() == detail::Reasons::count);
+
 /// The reason for which run() returned. A closed union: match() calls the one handler that fits.
 class Exit {
 public:

@@ -100,9 +100,12 @@ public:
 
     constexpr void reset() noexcept {
         words_ = {};
-        for (std::size_t i = 0; i < Table.size(); ++i)
-            if (stored(Table[i].policy) && Table[i].bytes() <= 8)
-                for (std::size_t n = 0; n < Table[i].count; ++n) words_[layout<Table>[i] / 8 + n] = Table[i].reset;
+        [&]<std::size_t... I>(std::index_sequence<I...>) {
+            (([&] {
+                if constexpr (stored(Table[I].policy) && Table[I].reset != 0)
+                    for (std::size_t n = 0; n < Table[I].count; ++n) words_[layout<Table>[I] / 8 + n] = Table[I].reset;
+            }()), ...);
+        }(std::make_index_sequence<Table.size()>{});
     }
 
     template <Name Wanted>
@@ -118,6 +121,12 @@ public:
     /// The value at a position; element widths above 8 bytes take two words, `high` chooses the upper one.
     constexpr auto at(Position p, bool high = false) noexcept -> std::uint64_t& {
         return words_[(layout<Table>[p.row] + (p.element << Table[p.row].log2_bytes)) / 8 + high];
+    }
+
+    /// Bytes 0 to 7, or with `high` 8 to 15, of an element; no mask applies.
+    template <Name Wanted>
+    constexpr auto raw(std::size_t element = 0, bool high = false) noexcept -> std::uint64_t& {
+        return words_[word<Wanted>() + (element << Table[index<Table, Wanted>()].log2_bytes) / 8 + high];
     }
 
     /// Where assembly finds the register, in bytes from the start of the context.

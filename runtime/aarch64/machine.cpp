@@ -84,6 +84,11 @@ auto get_guest_byte() noexcept -> int {
 }
 
 auto guest_console_interrupt() noexcept -> unsigned { return 33; }
+void start_guest_input() noexcept {
+    reg32(guest_uart + 0x30) = 0x301;      // CR: on, both directions
+    reg32(guest_uart + 0x38) = 0x50;       // IMSC: receive, receive timeout
+    enable_interrupt(guest_console_interrupt());
+}
 
 void mask_interrupts() noexcept { asm volatile("msr daifset, #2" ::: "memory"); }
 void unmask_interrupts() noexcept { asm volatile("msr daifclr, #2" ::: "memory"); }

@@ -1,0 +1,149 @@
+// A VM at run time: its memory as it is touched, its devices, its power.
+#include "hypervisor.hpp"
+
+namespace hypervisor {
+
+namespace {
+constexpr std::uint64_t block = 0x20'0000;
+constexpr unsigned levels = 3, address_bits = 39;
+
+auto root() noexcept -> HostPhysAddr { return take_page(); }
+}  // namespace
+
+Guest::Guest(unsigned number, const Options& o, HostPhysAddr memory) noexcept
+    : number_(number), options_(o), memory_(memory), ram_{{ram_base, o.memory << 20}},
+      stage2_(stage2_format, root(), levels, address_bits,
+              {nullptr, [](void*) noexcept { return take_page(); }, [](void*, HostPhysAddr p) noexcept { give_page(p); }}, hal_table<Host>),
+      vm_({.id = number, .stage2 = &stage2_, .vcpus = std::span<VcpuSlot<aarch64::Vcpu>>(slots_, o.vcpus), .ram = ram_,
+           .passthrough_interrupts = o.passthrough_interrupts, .passthrough_timer = o.passthrough_timer}),
+      gic_(vm_.core(), {gicd_base, gicr_base}),
+      uart_(this, [](void* self, std::uint8_t byte) noexcept { static_cast<Guest*>(self)->transmit(byte); }) {
+    stage2_.set_maintenance(tlb_maintenance(vm_.core()));
+    if (o.passthrough_interrupts) {
+        // The guest sees the machine's own interrupt controller and UART.
+        static_cast<void>(stage2_.map(gicd_base, {gicd_base.value}, 0x1'0000, {.execute = false}, MemoryType::device));
+        static_cast<void>(stage2_.map(gicr_base, {gicr_base.value}, 0x2'0000 * o.vcpus, {.execute = false}, MemoryType::device));
+        static_cast<void>(stage2_.map(uart_base, {uart_base.value}, 0x1000, {.execute = false}, MemoryType::device));
+    } else {
+        vm_.attach(gic_);
+    }
+}
+
+auto Guest::exits(std::size_t reason) const noexcept -> std::uint64_t { return exits_[reason].load(std::memory_order_relaxed); }
+
+/// Bytes go straight out while one VM has the console; with several, whole lines with the VM's name.
+void Guest::transmit(std::uint8_t byte) noexcept {
+    static constinit runtime::Spinlock console;
+    if (guests() == 1) return runtime::put_guest_byte(byte);
+    line_[line_length_++] = static_cast<char>(byte);
+    if (byte != '\n' && line_length_ < line_.size() - 1) return;
+    if (byte != '\n') line_[line_length_++] = '\n';
+    const runtime::Guard guard(console);
+    for (const char c : std::string_view("[vm")) runtime::put_guest_byte(static_cast<std::uint8_t>(c));
+    runtime::put_guest_byte(static_cast<std::uint8_t>('0' + number_ % 10));
+    for (const char c : std::string_view("] ")) runtime::put_guest_byte(static_cast<std::uint8_t>(c));
+    for (std::size_t i = 0; i < line_length_; ++i) runtime::put_guest_byte(static_cast<std::uint8_t>(line_[i]));
+    line_length_ = 0;
+}
+
+void Guest::receive(std::uint8_t byte) noexcept {
+    const runtime::Guard guard(uart_lock_);
+    uart_.receive(byte);
+    gic_.set_line(uart_interrupt, uart_.line());
+}
+
+/// Memory appears when it is touched, a block of 2 MiB at a time.
+auto Guest::fault(Vcpu<Host>::Bound& on_cpu, const exit::NestedPageFault& f) noexcept -> Next {
+    if (ram_[0].contains(f.addr) && !f.present) {
+        const auto start = f.addr.value & ~(block - 1);
+        const auto size = std::min(block, ram_[0].start.value + ram_[0].size - start);
+        const auto ok = stage2_.map({start}, memory_ + (start - ram_base.value), size, {}, MemoryType::normal);
+        if (ok || ok.error().code == Code::exists) {  // another vCPU may have come first
+            static_cast<void>(on_cpu.retry());
+            return Next::run;
+        }
+    }
+    static_cast<void>(on_cpu.fail());
+    return Next::run;
+}
+
+auto Guest::power_on(Vcpu<Host>::Bound& on_cpu, const exit::CpuUp& up) noexcept -> Next {
+    if (up.target >= vcpus()) {
+        static_cast<void>(on_cpu.fail());
+        return Next::run;
+    }
+    static_cast<void>(on_cpu.complete());
+    make_ready(threads_[up.target]);
+    return Next::run;
+}
+
+auto Guest::finish(End end) noexcept -> Next {
+    auto none = End::none;
+    if (end_.compare_exchange_strong(none, end)) {
+        for (unsigned v = 0; v < vcpus(); ++v) vm_.core().notify(v, Event::kick);
+        guest_ended();
+    }
+    return Next::stop;
+}
+
+void Guest::crash(const char* what, const Exit& e, Vcpu<Host>::Bound& on_cpu) noexcept {
+    runtime::print("hypervisor: vm");
+    runtime::print_decimal(number_);
+    runtime::print(" stopped: ");
+    runtime::print(what);
+    runtime::print(" (");
+    runtime::print(exit_names[e.index()]);
+    const auto& c = on_cpu.vcpu().core().context;
+    runtime::print("), pc ");
+    runtime::print_hex(c.get<"PC">());
+    runtime::print(", ESR_EL2 ");
+    runtime::print_hex(c.get<"ESR_EL2">());
+    runtime::print(", FAR_EL2 ");
+    runtime::print_hex(c.get<"FAR_EL2">());
+    runtime::print("\n");
+    finish(End::crashed);
+}
+
+auto Guest::handle(Thread&, Vcpu<Host>::Bound& on_cpu, const Exit& e) noexcept -> Next {
+    exits_[e.index()].fetch_add(1, std::memory_order_relaxed);
+    return e.match(
+        [&](exit::MmioRead m) {
+            if (m.addr.value - uart_base.value >= device::Pl011::size) return static_cast<void>(on_cpu.fail()), Next::run;
+            const runtime::Guard guard(uart_lock_);
+            const auto value = uart_.read(m.addr.value - uart_base.value, m.width);
+            gic_.set_line(uart_interrupt, uart_.line());
+            static_cast<void>(on_cpu.complete(value));
+            return Next::run;
+        },
+        [&](exit::MmioWrite m) {
+            if (m.addr.value - uart_base.value >= device::Pl011::size) return static_cast<void>(on_cpu.fail()), Next::run;
+            const runtime::Guard guard(uart_lock_);
+            uart_.write(m.addr.value - uart_base.value, m.width, m.value);
+            gic_.set_line(uart_interrupt, uart_.line());
+            static_cast<void>(on_cpu.complete());
+            return Next::run;
+        },
+        [&](exit::NestedPageFault f) { return fault(on_cpu, f); },
+        [&](exit::Hypercall h) {
+            // One call of our own, for measuring: gives back the sum of its arguments. Everything else is not supported.
+            static_cast<void>(on_cpu.complete(h.number == 0xC600'0001 ? h.args[0] + h.args[1] : ~std::uint64_t{0}));
+            return Next::run;
+        },
+        [&](exit::Halt) { return static_cast<void>(on_cpu.complete()), Next::block; },
+        [&](exit::CpuSuspend) { return static_cast<void>(on_cpu.complete()), Next::block; },
+        [&](exit::Yield) { return static_cast<void>(on_cpu.complete()), Next::yield; },
+        [&](exit::CpuUp up) { return power_on(on_cpu, up); },
+        [&](exit::CpuDown) { return Next::stop; },
+        [&](exit::SystemDown) { return finish(End::off); },
+        [&](exit::SystemReset) { return finish(End::reset); },
+        [&](exit::ExternalInterrupt) {
+            runtime::unmask_interrupts();
+            runtime::mask_interrupts();
+            return Next::run;
+        },
+        [&](exit::Kicked) { return Next::yield; },
+        [&](exit::TimerExpired) { return Next::yield; },
+        [&](auto) { return crash("an exit that this hypervisor does not answer", e, on_cpu), Next::stop; });
+}
+
+}  // namespace hypervisor

@@ -1,0 +1,124 @@
+// The example hypervisor's own types: what its files share.
+#pragma once
+import std;
+import axvcpu;
+import axvcpu.arch;
+import axvcpu.device.gicv3;
+import axvcpu.device.pl011;
+import runtime;
+
+namespace hypervisor {
+
+using namespace axvcpu;
+
+/// The HAL: the image runs with memory mapped one to one.
+struct Host {
+    static auto virt_to_phys(const void* p) noexcept -> HostPhysAddr { return {reinterpret_cast<std::uint64_t>(p)}; }
+    static auto phys_to_virt(HostPhysAddr a) noexcept -> void* { return reinterpret_cast<void*>(a.value); }
+    static auto this_cpu() noexcept -> CpuId { return CpuId{runtime::this_cpu()}; }
+    static void kick(CpuId cpu) noexcept { runtime::send_interrupt(static_cast<unsigned>(cpu), 0); }
+    static auto local_interrupt_controller() noexcept -> volatile void* { return runtime::local_interrupt_controller(); }
+    static void wake(std::uint32_t vm, std::uint32_t vcpu) noexcept;
+};
+
+/// A file that QEMU put into RAM.
+struct Blob {
+    std::uint64_t address = 0, size = 0;
+    auto data() const noexcept -> const unsigned char* { return reinterpret_cast<const unsigned char*>(address); }
+};
+
+/// What the machine's command line asks for.
+struct Options {
+    unsigned vms = 1, vcpus = 1, cpus = 1;
+    std::uint64_t memory = 512;  ///< MiB a VM
+    Blob kernel, initrd, device_tree;
+    std::optional<std::uint64_t> flat;
+    bool passthrough_interrupts = false, passthrough_timer = false;
+    std::uint64_t seed = 1;
+    std::string_view guest_arguments;
+    std::string_view host_extensions = "auto";
+};
+auto parse(std::string_view arguments) -> Options;
+
+/// Pages for stage-2 tables and VMs, from the RAM behind the image. Freed pages are kept for the next taker.
+auto take_page() noexcept -> HostPhysAddr;
+void give_page(HostPhysAddr) noexcept;
+auto take_region(std::uint64_t size, std::uint64_t alignment) noexcept -> HostPhysAddr;
+void add_memory(std::uint64_t start, std::uint64_t end) noexcept;
+
+inline constexpr GuestPhysAddr ram_base{0x4000'0000}, gicd_base{0x0800'0000}, gicr_base{0x080A'0000}, uart_base{0x0900'0000};
+inline constexpr std::uint32_t uart_interrupt = 33;
+inline constexpr unsigned max_vcpus = 64;
+
+class Guest;
+
+/// A vCPU as the scheduler sees it. All fields but `vcpu` belong to the scheduler's lock.
+struct Thread {
+    enum class Phase : std::uint8_t { off, ready, running, blocked };
+    Guest* guest = nullptr;
+    Vcpu<Host>* vcpu = nullptr;
+    Phase phase = Phase::off;
+    bool start = false;           ///< turned on by another vCPU while it was still leaving its CPU
+    std::uint64_t deadline = no_deadline;
+    Thread* next = nullptr;       ///< in the ready queue
+};
+
+/// One virtual machine.
+class Guest {
+public:
+    enum class End : std::uint8_t { none, off, reset, crashed };
+
+    Guest(unsigned number, const Options&, HostPhysAddr ram) noexcept;
+    /// Loads the image and writes the device tree. False with a report when the image does not fit.
+    auto load() noexcept -> bool;
+    auto thread(unsigned vcpu) noexcept -> Thread& { return threads_[vcpu]; }
+    auto vcpus() const noexcept -> unsigned { return options_.vcpus; }
+    auto number() const noexcept -> unsigned { return number_; }
+    auto end() const noexcept -> End { return end_.load(); }
+    auto passthrough() const noexcept -> bool { return options_.passthrough_interrupts; }
+    /// Answers an exit. What the scheduler must do with the vCPU then.
+    enum class Next : std::uint8_t { run, block, yield, stop };
+    auto handle(Thread&, Vcpu<Host>::Bound&, const Exit&) noexcept -> Next;
+    void receive(std::uint8_t byte) noexcept;
+    auto exits(std::size_t reason) const noexcept -> std::uint64_t;
+
+private:
+    auto load_image() noexcept -> std::optional<std::uint64_t>;
+    auto place(GuestPhysAddr, const unsigned char* from, std::uint64_t size) noexcept -> bool;
+    auto fault(Vcpu<Host>::Bound&, const exit::NestedPageFault&) noexcept -> Next;
+    auto power_on(Vcpu<Host>::Bound&, const exit::CpuUp&) noexcept -> Next;
+    auto finish(End) noexcept -> Next;
+    void crash(const char* what, const Exit&, Vcpu<Host>::Bound&) noexcept;
+    void transmit(std::uint8_t byte) noexcept;
+    auto write_device_tree(std::uint64_t initrd_start, std::uint64_t initrd_end) noexcept -> bool;
+
+    unsigned number_;
+    const Options& options_;
+    HostPhysAddr memory_;
+    GuestRange ram_[1];
+    GuestPhysAddr entry_{}, tree_{};
+    Stage2 stage2_;
+    VcpuSlot<aarch64::Vcpu> slots_[max_vcpus];
+    Vm<Host> vm_;
+    device::Gicv3 gic_;
+    runtime::Spinlock uart_lock_;
+    device::Pl011 uart_;
+    std::array<char, 256> line_{};   // of the console, where several VMs share it
+    std::size_t line_length_ = 0;
+    Thread threads_[max_vcpus];
+    std::atomic<End> end_{End::none};
+    std::array<std::atomic<std::uint64_t>, Exit::reasons> exits_{};
+};
+
+/// The scheduler: each CPU takes the next ready vCPU, for `slice` ticks while others wait.
+[[noreturn]] void schedule_forever(unsigned cpu) noexcept;
+void make_ready(Thread&) noexcept;
+auto guest(unsigned number) noexcept -> Guest*;
+auto guests() noexcept -> unsigned;
+void guest_ended() noexcept;
+auto enable_cpu() noexcept -> bool;
+auto this_percpu() noexcept -> PerCpu<Host>&;
+
+void say(std::initializer_list<std::string_view> words) noexcept;
+
+}  // namespace hypervisor
