@@ -173,10 +173,10 @@ void load_interrupts(Vcpu& v) noexcept {
     }
     for (unsigned n = 0; n < v.percpu->list_registers; ++n) write_list_register(n, (v.lr_used >> n & 1) != 0 ? v.saved_lr[n] : 0);
     write<"ICH_HCR_EL2">(v.vm().controller() ? hcr_en : 0);
-    if (v.timer_linked) set_timer_active(v, true);
     v.lr_overflow = false;
     isb();
-    refresh_interrupts(v);
+    refresh_interrupts(v);  // also finds out whether the guest had ended its timer's interrupt before it left its last CPU
+    if (v.timer_linked) set_timer_active(v, true);
 }
 
 void save_interrupts(Vcpu& v) noexcept {
