@@ -1,0 +1,20 @@
+#!/bin/bash
+# Configures a build directory once and builds it. Usage: build.sh DIRECTORY MESON-ARGUMENTS...
+set -euo pipefail
+dir=$1; shift
+mkdir -p "${dir%/*}"
+exec 8>"${dir%/*}/.lock-${dir##*/}"
+flock 8
+log=$(mktemp); trap 'rm -f "$log"' EXIT
+if ! [ -f "$dir/build.ninja" ] || [ "$(cat "$dir/.arguments" 2>/dev/null)" != "$*" ]; then
+  rm -rf "$dir"
+  meson setup "$dir" "${AX_ROOT:?}" "$@" >"$log" 2>&1 || { cat "$log" >&2; rm -rf "$dir"; echo "ax: meson setup of $dir failed: see above" >&2; exit 1; }
+  echo "$*" >"$dir/.arguments"
+fi
+if [ -t 2 ] && [ -z "${AX_VERBOSE:-}" ]; then
+  ninja -C "$dir" >&2 || { echo "ax: the build in $dir failed: see above" >&2; exit 1; }
+else
+  ninja -C "$dir" ${AX_VERBOSE:+-v} >"$log" 2>&1 || { tail -n 60 "$log" >&2; echo "ax: the build in $dir failed: see above" >&2; exit 1; }
+fi
+# Where people and other build systems look for it.
+[ ! -f "$dir/tools/modules/libaxvcpu.a" ] || ln -sf tools/modules/libaxvcpu.a "$dir/libaxvcpu.a"

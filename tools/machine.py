@@ -1,0 +1,191 @@
+#!/usr/bin/env python3
+"""Starts the example hypervisor in QEMU with a guest, and turns what it says into output and a status.
+
+The guest's console goes to stdout byte for byte; the hypervisor's own lines go to stderr. Its lines that start with '@' are for
+this program: '@vm N END REASON=COUNT...' and '@exit STATUS'."""
+import argparse, os, re, select, shutil, signal, subprocess, sys, termios, time
+
+ROOT = os.environ["AX_ROOT"]
+RAM = 0x4000_0000
+FIRST_BLOB = 0x4800_0000
+MIB = 1 << 20
+
+
+def say(text):
+    print(f"ax: {text}", file=sys.stderr, flush=True)
+
+
+def blob_arguments(options):
+    """QEMU loads files behind the hypervisor; each gets a 2 MiB aligned place. Returns (qemu arguments, words, end)."""
+    at, qemu, words = FIRST_BLOB, [], []
+    for name, path in (("kernel", options.image), ("initrd", options.initrd), ("dtb", options.dtb)):
+        if not path:
+            continue
+        size = os.path.getsize(path)
+        qemu += ["-device", f"loader,file={path.replace(',', ',,')},addr={at:#x},force-raw=on"]
+        words.append(f"{name}={at:#x},{size}")
+        at = (at + size + 2 * MIB - 1) & ~(2 * MIB - 1)
+    return qemu, words, at
+
+
+def command(options, report_fd):
+    qemu, words, end = blob_arguments(options)
+    words += [f"vms={options.vms}", f"vcpus={options.vcpus}", f"memory={options.memory}", f"vhe={options.vhe}"]
+    words += [f"seed={options.seed if options.seed is not None else 1}"]
+    if options.flat:
+        words.append(f"flat={int(options.flat, 0):#x}")
+    if options.passthrough:
+        words.append(f"passthrough={options.passthrough}")
+    memory = (end - RAM) // MIB + options.vms * (options.memory + 2) + 16
+    image = options.hypervisor or f"{ROOT}/build/aarch64/examples/hypervisor/hypervisor.elf"
+    result = ["qemu-system-aarch64", "-M", "virt,virtualization=on,gic-version=3", "-cpu", options.cpu, "-smp", str(options.cpus),
+              "-m", str(memory), "-display", "none", "-net", "none", "-no-reboot", "-kernel", image, *qemu,
+              "-append", " ".join(words) + " -- " + options.append]
+    result += ["-serial", "mon:stdio"] if options.shell else ["-monitor", "none", "-serial", "stdio"]
+    result += ["-chardev", f"file,id=report,path=/dev/fd/{report_fd}", "-serial", "chardev:report"]
+    if options.icount:
+        result += ["-icount", "shift=0,sleep=off", "-seed", "1", "-rtc", "base=2026-01-01,clock=vm"]
+    if options.plugin:
+        result += ["-plugin", options.plugin, "-d", "plugin", "-D", options.plugin_log]
+    if options.debug:
+        result += ["-S", "-gdb", f"unix:{options.gdb_socket},server=on,wait=off"]
+    return result, image
+
+
+def symbol(image, address):
+    tool = shutil.which("llvm-symbolizer-22")
+    if not tool:
+        return address
+    out = subprocess.run([tool, "--obj=" + image, "--output-style=GNU", "-f", "-C", "-p", address], capture_output=True, text=True).stdout
+    return f"{address} {out.strip().splitlines()[0]}" if out.strip() else address
+
+
+class Report:
+    """The hypervisor's own lines."""
+
+    def __init__(self, image):
+        self.image, self.rest, self.status, self.vms = image, b"", None, []
+
+    def feed(self, data):
+        *lines, self.rest = (self.rest + data).split(b"\n")
+        for raw in lines:
+            line = raw.decode(errors="replace").rstrip("\r")
+            if m := re.fullmatch(r"@exit (\d+)", line):
+                self.status = int(m[1])
+            elif m := re.fullmatch(r"@vm (\d+) (\w+) ?(.*)", line):
+                self.vms.append((int(m[1]), m[2], m[3]))
+            elif m := re.fullmatch(r"  at (0x[0-9a-f]+)", line):
+                print("  at " + symbol(self.image, m[1]), file=sys.stderr, flush=True)
+            elif line:
+                print(line, file=sys.stderr, flush=True)
+
+
+def pump(process, report_fd, report, options, deadline):
+    """Moves output until QEMU ends. Returns ('end'|'timeout', what the guest's console said about itself)."""
+    watch = {report_fd}
+    console = process.stdout.fileno() if process.stdout else None
+    if console is not None:
+        watch.add(console)
+    tail, facts = b"", {}
+    while watch:
+        left = None if deadline is None else deadline - time.monotonic()
+        if left is not None and left <= 0:
+            return "timeout", facts
+        ready, _, _ = select.select(list(watch), [], [], left if left is not None else None)
+        for fd in ready:
+            data = os.read(fd, 65536)
+            if not data:
+                watch.discard(fd)
+            elif fd == report_fd:
+                report.feed(data)
+            else:
+                sys.stdout.buffer.write(data)
+                sys.stdout.buffer.flush()
+                tail = (tail + data)[-70000:]
+                if b"== user space:" in tail:
+                    facts.setdefault("user_space", time.monotonic())
+                if m := re.search(rb"== user space: [^\n]* up ([0-9.]+) s", tail):
+                    facts["guest_uptime"] = m[1].decode()
+    return "end", facts
+
+
+def summary(report, facts, started, options):
+    print("\n== summary")
+    if "user_space" in facts:
+        print(f"boot to user space: {facts['user_space'] - started:.1f} s of this machine's time, {facts.get('guest_uptime', '?')} s of the guest's")
+    for number, end, reasons in report.vms:
+        counts = [r.split("=") for r in reasons.split()]
+        total = sum(int(c) for _, c in counts)
+        print(f"vm{number}: {end}, {total} exits: " + ", ".join(f"{name} {c}" for name, c in sorted(counts, key=lambda p: -int(p[1]))))
+    sys.stdout.flush()
+
+
+def debug(options, process, image):
+    gdb = shutil.which("gdb-multiarch") or shutil.which("gdb")
+    if not gdb:
+        say("no gdb here: install gdb-multiarch")
+        return 1
+    return subprocess.call([gdb, "-q", image, "-ex", f"target remote {options.gdb_socket}"])
+
+
+def main():
+    p = argparse.ArgumentParser()
+    for name in ("image", "hypervisor", "initrd", "dtb", "flat", "cpu", "vhe", "passthrough", "plugin", "plugin-log"):
+        p.add_argument("--" + name)
+    p.add_argument("--append", default="")
+    for name, value in (("vcpus", 1), ("cpus", 1), ("memory", 512), ("vms", 1), ("seed", None), ("timeout", None)):
+        p.add_argument("--" + name, type=int, default=value)
+    for name in ("shell", "stats", "demo", "debug", "icount"):
+        p.add_argument("--" + name, action="store_true")
+    options = p.parse_args()
+    options.gdb_socket = f"{ROOT}/build/gdb.{os.getpid()}"
+    read_end, write_end = os.pipe()
+    argv, image = command(options, write_end)
+    if os.environ.get("AX_VERBOSE"):
+        print("+ " + " ".join(argv), file=sys.stderr)
+    terminal = termios.tcgetattr(0) if sys.stdin.isatty() else None
+    started = time.monotonic()
+    report, how, facts = Report(image), "end", {}
+    interactive = options.shell
+    try:
+        process = subprocess.Popen(argv, stdin=None if interactive else subprocess.DEVNULL,
+                                   stdout=None if interactive else subprocess.PIPE, pass_fds=[write_end], start_new_session=not interactive)
+    except FileNotFoundError:
+        say("QEMU is not here: run ax setup")
+        return 1
+    os.close(write_end)
+    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+    try:
+        if options.debug:
+            return debug(options, process, image)
+        how, facts = pump(process, read_end, report, options, started + options.timeout if options.timeout else None)
+    except KeyboardInterrupt:
+        how = "interrupt"
+    except BrokenPipeError:
+        how = "interrupt"
+    finally:
+        if process.poll() is None and how != "end":
+            process.kill()
+        process.wait()
+        if terminal:
+            termios.tcsetattr(0, termios.TCSADRAIN, terminal)
+    if how == "interrupt":
+        return 130
+    if options.demo or options.stats:
+        summary(report, facts, started, options)
+    if how == "timeout":
+        say(f"the guest did not end within {options.timeout} s: use --timeout to give it longer")
+        return 124
+    if report.status is None:
+        say(f"QEMU ended with status {process.returncode} before the hypervisor did: see above")
+        return 1
+    if report.status not in (0, 3):
+        return 1
+    if report.status == 0 and options.demo and not options.shell and "user_space" not in facts:
+        say("the guest turned itself off before it reached user space")
+        return 1
+    return report.status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,147 @@
+#!/bin/bash
+# What a fresh machine needs: packages, pinned sources, guests, sysroots. Each step does nothing when it is done already.
+# Usage: setup.sh packages | sources | guest ARCH | sysroot ARCH | all [--offline] | where guest|sysroot ARCH ; several steps may follow each other.
+set -euo pipefail
+root=${AX_ROOT:?} cache=${AX_CACHE:?}
+offline=
+failed() { echo "ax: $*" >&2; exit 1; }
+say() { echo "ax: $*" >&2; }
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; elif command -v sudo >/dev/null; then sudo "$@"; else failed "packages must be installed: run this as root, or install sudo"; fi; }
+
+tools=(clang++-22 ld.lld-22 llvm-objcopy-22 clang-format-22 meson ninja qemu-system-aarch64 python3 xz cpio)
+packages_backports=(meson qemu-system-arm)
+packages=(clang-22 lld-22 llvm-22 clang-format-22 libc++-22-dev libc++abi-22-dev libclang-rt-22-dev ninja-build cpio xz-utils python3 ca-certificates)
+
+version_at_least() { [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]; }
+check_versions() {
+  local v
+  v=$(meson --version) && version_at_least "$v" 1.7 || failed "Meson $v is too old: 1.7 or later is needed"
+  v=$(qemu-system-aarch64 --version | sed -n '1s/.*version \([0-9.]*\).*/\1/p') && version_at_least "$v" 10.0 || failed "QEMU $v is too old: 10.0 or later is needed"
+}
+
+have_all() {
+  local t
+  for t in "${tools[@]}"; do command -v "$t" >/dev/null || return 1; done
+  [ -f /usr/lib/llvm-22/share/libc++/v1/std.cppm ] && ls /usr/lib/llvm-22/lib/clang/22/lib/linux/libclang_rt.asan-* >/dev/null 2>&1
+}
+
+mirror() {  # from apt itself, not from a file's name
+  apt-get indextargets --format '$(ORIGIN) $(SITE)' 'Created-By: Packages' | awk '$1 == "Debian" && $NF !~ /security/ && !n++ {print $NF}'
+}
+
+install_packages() {
+  have_all && { check_versions; return; }
+  [ -z "$offline" ] || failed "packages are missing, and --offline forbids to install them: ${packages[*]} ${packages_backports[*]}"
+  . /etc/os-release
+  case "${ID:-}-${VERSION_ID:-}" in debian-12|debian-13) ;; *)
+    failed "this is no Debian 12 or 13: install clang, lld, llvm, libc++ 22, Meson 1.7, ninja, QEMU 10 (aarch64), python3, cpio and xz, then try again" ;; esac
+  local codename=$VERSION_CODENAME list=/etc/apt/sources.list.d/axvcpu.list site
+  say "installing packages (clang 22, Meson, QEMU) with apt"
+  export DEBIAN_FRONTEND=noninteractive
+  as_root apt-get update -qq >&2 || failed "apt-get update failed: check the machine's network and package sources"
+  site=$(mirror)
+  [ -n "$site" ] || failed "apt knows no Debian mirror: add one to /etc/apt/sources.list"
+  if ! [ -e "$list" ]; then
+    say "adding $list ($codename-backports, $codename-security)"
+    printf 'deb %s %s-backports main\ndeb %s-security %s-security main\n' "$site" "$codename" "${site%/}" "$codename" | as_root tee "$list" >/dev/null
+    as_root apt-get update -qq >&2 || failed "apt-get update failed with $list"
+  fi
+  local log; log=$(mktemp)
+  { as_root apt-get install -y -qq --no-install-recommends -t "$codename-backports" "${packages_backports[@]}" || [ "$codename" = trixie ] &&
+    as_root apt-get install -y -qq --no-install-recommends "${packages[@]}" "${packages_backports[@]}"; } >"$log" 2>&1 || { tail -n 5 "$log" >&2; rm -f "$log"; failed "apt-get install failed: see above"; }
+  rm -f "$log"
+  hash -r
+  have_all || failed "packages are still missing after apt-get install"
+  check_versions
+}
+
+# A private apt root for suites that are not this machine's: nothing of the system's state is touched.
+private_apt() { # directory, then apt-get arguments
+  local at=$1; shift
+  if ! [ -e "$at/sources.list" ]; then
+    mkdir -p "$at"/{lists/partial,archives/partial}
+    chmod 755 "$at"
+    local site key=/usr/share/keyrings/debian-archive-keyring.gpg
+    site=$(mirror)
+    [ -n "$site" ] || failed "apt knows no Debian mirror: add one to /etc/apt/sources.list"
+    printf 'deb [signed-by=%s] %s trixie main\ndeb-src [signed-by=%s] %s trixie main\ndeb-src [signed-by=%s] %s bookworm-backports main\n' $key "$site" $key "$site" $key "$site" >"$at/sources.list"
+    private_apt "$at" update || { rm -f "$at/sources.list"; failed "Debian's package lists cannot be fetched: check the network"; }
+  fi
+  apt-get -qq -o Dir::Etc::sourcelist="$at/sources.list" -o Dir::Etc::sourceparts=- -o Dir::State="$at" -o Dir::Cache="$at" -o APT::Sandbox::User=root "$@"
+}
+
+# Builds a cache entry beside its place and renames it when it is whole. entry NAME FUNCTION ARGS...: the function fills $1.
+entry() {
+  local name=$1 place=$cache/$1; shift
+  [ -d "$place" ] && return
+  [ -z "$offline" ] || failed "'$name' is not in the cache $cache, and --offline forbids to fetch it"
+  mkdir -p "$cache" 2>/dev/null && [ -w "$cache" ] || failed "the cache $cache cannot be written: set AX_CACHE to a directory that can"
+  exec 9>"$cache/.lock"
+  flock 9
+  if ! [ -d "$place" ]; then
+    local free; free=$(df -Pm "$cache" | awk 'NR == 2 {print $4}')
+    ((free > 1500)) || failed "$cache has only $free MiB left: make room for 1500, or set AX_CACHE"
+    local part; part=$(mktemp -d "$cache/.part.XXXXXX")
+    trap "rm -rf '$part'" EXIT
+    "$1" "$part" "${@:2}"
+    chmod 755 "$part"
+    mv "$part" "$place"
+    trap - EXIT
+  fi
+  exec 9>&-
+}
+recipe() { cat "$@" | sha256sum | cut -c1-12; }
+
+# Sources from Debian's source packages, under the names that the wraps expect; checked by hash.
+sources_key=1
+fetch_sources() {
+  local part=$1 work; work=$(mktemp -d); 
+  say "fetching sources (Catch2, libfdt)"
+  (cd "$part" && private_apt "$work" source --download-only --tar-only catch2/bookworm-backports device-tree-compiler/trixie >/dev/null) || failed "Debian's sources cannot be fetched: check the network"
+  rm -rf "$work"
+  mv "$part"/catch2_3.7.1.orig.tar.gz "$part/Catch2-3.7.1.tar.gz" 2>/dev/null && mv "$part"/device-tree-compiler_1.7.2.orig.tar.xz "$part/dtc-1.7.2.tar.xz" 2>/dev/null ||
+    failed "Debian has other versions of Catch2 or libfdt than the wraps pin: see subprojects/"
+  rm -f "$part"/*.dsc "$part"/*.debian.*
+  local w
+  for w in catch2 libfdt; do
+    (cd "$part" && sed -n 's/^source_hash = //p; s/^source_filename = //p' "$root/subprojects/$w.wrap" | { read -r name; read -r sum; echo "$sum  $name" | sha256sum -c --quiet -; }) || failed "the source of $w has not the hash that subprojects/$w.wrap pins"
+  done
+}
+sources() {
+  local f
+  entry "sources-$sources_key" fetch_sources
+  mkdir -p "$root/subprojects/packagecache"
+  for f in "$cache/sources-$sources_key"/*.tar.*; do
+    cmp -s "$f" "$root/subprojects/packagecache/${f##*/}" || cp "$f" "$root/subprojects/packagecache/"
+  done
+}
+
+guest_name() { echo "guest-$1-$(recipe "$root/tools/guest.sh" "$root/tools/init.sh")"; }
+fetch_guest() { local part=$1 arch=$2; . "$root/tools/guest.sh"; }
+guest() { entry "$(guest_name "$1")" fetch_guest "$1"; }
+
+sysroot_name() { echo "sysroot-$1-$(recipe "$root/tools/sysroot.sh" <(clang++-22 --version))"; }
+build_sysroot() { local part=$1 arch=$2; . "$root/tools/sysroot.sh"; }
+sysroot() {
+  local name; name=$(sysroot_name "$1")
+  entry "$name" build_sysroot "$1"
+  mkdir -p "$root/build"
+  local ini=$root/build/$1-sysroot.ini text
+  text=$(sed "s#@SYSROOT@#$cache/$name#g; s#@ROOT@#$root#g" "$root/cross/$1-test.ini.in")
+  [ "$(cat "$ini" 2>/dev/null)" = "$text" ] || echo "$text" >"$ini"
+}
+
+while (($#)); do
+  case $1 in
+    packages) install_packages ;;
+    sources) sources ;;
+    guest) guest "$2"; shift ;;
+    sysroot) sysroot "$2"; shift ;;
+    where) case $2 in guest) echo "$cache/$(guest_name "$3")" ;; sysroot) echo "$cache/$(sysroot_name "$3")" ;; esac; shift 2 ;;
+    all) if [ "${2:-}" = --offline ]; then offline=1; shift; fi
+         install_packages; sources; guest arm64; sysroot aarch64
+         say "everything is there" ;;
+    *) failed "setup.sh: unknown step '$1'" ;;
+  esac
+  shift
+done
