@@ -12,7 +12,9 @@ struct Sysreg {
     std::uint8_t op0, op1, crn, crm, op2;
     std::uint8_t op1_e2h = op1;
     /// As ISS holds it, without Rt and direction: op0 at 20, op2 at 17, op1 at 14, CRn at 10, CRm at 1.
+    /// Registers that MRS does not name (X0-X30, PC, PSTATE, V) have op0 = 0 and a number of ours in op2.
     constexpr auto packed() const noexcept -> std::uint32_t {
+        if (op0 == 0) return op2;
         return std::uint32_t{op0} << 20 | std::uint32_t{op2} << 17 | std::uint32_t{op1} << 14 | std::uint32_t{crn} << 10 | std::uint32_t{crm} << 1;
     }
     friend constexpr bool operator==(const Sysreg& a, const Sysreg& b) noexcept { return a.packed() == b.packed(); }

@@ -37,10 +37,11 @@ def command(options, report_fd):
     if options.passthrough:
         words.append(f"passthrough={options.passthrough}")
     memory = (end - RAM) // MIB + options.vms * (options.memory + 2) + 16
-    image = options.hypervisor or f"{ROOT}/build/aarch64/examples/hypervisor/hypervisor.elf"
+    image = options.bare or f"{ROOT}/build/aarch64/examples/hypervisor/hypervisor.elf"
+    arguments = options.append if options.bare else " ".join(words) + " -- " + options.append
     result = ["qemu-system-aarch64", "-M", "virt,virtualization=on,gic-version=3", "-cpu", options.cpu, "-smp", str(options.cpus),
               "-m", str(memory), "-display", "none", "-net", "none", "-no-reboot", "-kernel", image, *qemu,
-              "-append", " ".join(words) + " -- " + options.append]
+              "-append", arguments]
     result += ["-serial", "mon:stdio"] if options.shell else ["-monitor", "none", "-serial", "stdio"]
     result += ["-chardev", f"file,id=report,path=/dev/fd/{report_fd}", "-serial", "chardev:report"]
     if options.icount:
@@ -130,7 +131,7 @@ def debug(options, process, image):
 
 def main():
     p = argparse.ArgumentParser()
-    for name in ("image", "hypervisor", "initrd", "dtb", "flat", "cpu", "vhe", "passthrough", "plugin", "plugin-log"):
+    for name in ("image", "bare", "initrd", "dtb", "flat", "cpu", "vhe", "passthrough", "plugin", "plugin-log"):
         p.add_argument("--" + name)
     p.add_argument("--append", default="")
     for name, value in (("vcpus", 1), ("cpus", 1), ("memory", 512), ("vms", 1), ("seed", None), ("timeout", None)):
@@ -179,6 +180,8 @@ def main():
     if report.status is None:
         say(f"QEMU ended with status {process.returncode} before the hypervisor did: see above")
         return 1
+    if options.bare:
+        return report.status
     if report.status not in (0, 3):
         return 1
     if report.status == 0 and options.demo and not options.shell and "user_space" not in facts:

@@ -1,6 +1,6 @@
 // From the first instruction at EL2 to C++: vectors, stack, MMU and caches. Every CPU comes this way.
 
-    .equ    STACK_SIZE, 0x8000
+    .equ    STACK_SIZE, 0x40000
     .equ    SCTLR_MMU_ON, 0x30C5183D        // RES1, M, C, SA, I
     .equ    SCTLR_MMU_OFF, 0x30C50838
     .equ    TCR_NVHE, 0x80823519            // T0SZ 25 (39 bits), write-back inner-shareable walks, 4 KiB, PS 40 bits
@@ -107,8 +107,8 @@ runtime_set_mode:
 runtime_host_extensions:
     .word   0
 
-    .section .bss.stacks, "aw", %nobits
+    .section .stacks, "aw", %nobits
     .balign 4096
     .globl  runtime_stacks
 runtime_stacks:
-    .skip   STACK_SIZE * 64
+    .skip   STACK_SIZE * 64                  // one for each CPU that the runtime can start

@@ -1,0 +1,157 @@
+#include <catch2/catch_test_macros.hpp>
+import std;
+import axvcpu;
+import axvcpu.device.gicv3;
+
+using namespace axvcpu;
+using device::Gicv3;
+
+namespace {
+struct TestHal {
+    static auto virt_to_phys(const void*) noexcept -> HostPhysAddr { return {}; }
+    static auto phys_to_virt(HostPhysAddr) noexcept -> void* { return nullptr; }
+    static auto this_cpu() noexcept -> CpuId { return CpuId{0}; }
+    static void kick(CpuId) noexcept {}
+};
+constexpr std::uint64_t gicd = 0x0800'0000, gicr = 0x080A'0000;
+struct Fixture {
+    VcpuSlot<VcpuCore> slots[3];
+    VmCore vm{1, {}, {}, {}, slots, hal_table<TestHal>};
+    VcpuCore a{vm, 0, 0}, b{vm, 1, 1}, c{vm, 2, 0x100};
+    Gicv3 gic{vm, {{gicd}, {gicr}}};
+    Fixture() {
+        for (auto* v : {&a, &b, &c}) REQUIRE(vm.add(*v));
+        write(gicd, 2);  // EnableGrp1
+    }
+    void write(std::uint64_t address, std::uint64_t value, std::uint8_t width = 4) {
+        DeviceAccess d{{address}, value, width, true};
+        REQUIRE(gic.access(0, d));
+    }
+    auto read(std::uint64_t address, std::uint8_t width = 4) -> std::uint64_t {
+        DeviceAccess d{{address}, 0, width, false};
+        REQUIRE(gic.access(0, d));
+        return d.value;
+    }
+    void enable_spi(std::uint32_t id, std::uint8_t priority, bool edge = false) {
+        write(gicd + 0x80 + 4 * (id / 32), read(gicd + 0x80 + 4 * (id / 32)) | 1u << id % 32);
+        write(gicd + 0x400 + id, priority, 1);
+        const auto config = gicd + 0xC00 + id / 16 * 4;
+        write(config, (read(config) & ~(3u << id % 16 * 2)) | (edge ? 2u : 0u) << id % 16 * 2);
+        write(gicd + 0x100 + 4 * (id / 32), 1u << id % 32);
+    }
+    void enable_private(unsigned vcpu, std::uint32_t mask) {
+        const auto sgi = gicr + 0x2'0000 * vcpu + 0x1'0000;
+        write(sgi + 0x80, ~0u);
+        write(sgi + 0x100, mask);
+    }
+    auto take(std::uint32_t vcpu) -> std::optional<std::uint32_t> {
+        Interrupt i;
+        if (!gic.take(vcpu, i)) return std::nullopt;
+        return i.id;
+    }
+};
+}  // namespace
+
+TEST_CASE("a level interrupt comes back until its line is low", "[gicv3]") {
+    Fixture f;
+    f.enable_spi(40, 0x80);
+    f.gic.set_line(40, true);
+    CHECK(f.take(0) == 40);
+    CHECK_FALSE(f.take(0));            // in the CPU's hands
+    f.gic.retire(0, 40, false, false); // ended, the line still high
+    CHECK(f.take(0) == 40);
+    f.gic.set_line(40, false);
+    CHECK_FALSE(f.gic.wanted(0, 40, false));
+    f.gic.retire(0, 40, true, false);
+    CHECK_FALSE(f.take(0));
+}
+
+TEST_CASE("an edge is delivered once, a second one after the first was taken", "[gicv3]") {
+    Fixture f;
+    f.enable_spi(41, 0x80, true);
+    f.gic.set_line(41, true);
+    CHECK(f.take(0) == 41);
+    f.gic.set_line(41, false);
+    f.gic.set_line(41, true);
+    CHECK(f.gic.wanted(0, 41, true));  // active in the CPU: pending once more
+    f.gic.retire(0, 41, false, false);
+    CHECK_FALSE(f.take(0));
+}
+
+TEST_CASE("the most urgent goes first, by priority and then by number", "[gicv3][A21]") {
+    Fixture f;
+    for (std::uint32_t id = 64; id < 96; ++id) f.enable_spi(id, static_cast<std::uint8_t>((95 - id) % 4 << 4));
+    for (std::uint32_t id = 64; id < 96; ++id) f.gic.set_line(id, true);
+    std::vector<std::uint32_t> order;
+    while (auto id = f.take(0)) order.push_back(*id);
+    REQUIRE(order.size() == 32);
+    std::vector<std::uint32_t> expected(32);
+    std::iota(expected.begin(), expected.end(), 64u);
+    std::ranges::stable_sort(expected, {}, [](std::uint32_t id) { return (95 - id) % 4; });
+    CHECK(order == expected);
+}
+
+TEST_CASE("software interrupts reach the targets of the group, and all others with IRM", "[gicv3][A24]") {
+    Fixture f;
+    for (unsigned v = 0; v < 3; ++v) f.enable_private(v, 0xFFFF);
+    f.gic.send(0, {.cluster = 0, .targets = 0b11, .vector = 3, .others = false});
+    CHECK(f.take(0) == 3);
+    CHECK(f.take(1) == 3);
+    CHECK_FALSE(f.take(2));
+    f.gic.send(0, {.cluster = 0x100, .targets = 1, .vector = 4, .others = false});
+    CHECK(f.take(2) == 4);
+    f.gic.send(1, {.cluster = 0, .targets = 0, .vector = 5, .others = true});
+    CHECK(f.take(0) == 5);
+    CHECK_FALSE(f.take(1));
+    CHECK(f.take(2) == 5);
+    f.gic.send(0, {.cluster = 0xFF00'0000, .targets = 0xFFFF, .vector = 1, .others = false});  // nobody
+    CHECK_FALSE(f.take(0));
+}
+
+TEST_CASE("an SPI goes where it is routed, also when the route changes while it is pending", "[gicv3]") {
+    Fixture f;
+    f.enable_spi(50, 0x80);
+    f.write(gicd + 0x6000 + 8 * 50, 1, 8);
+    f.gic.set_line(50, true);
+    CHECK_FALSE(f.take(0));
+    f.write(gicd + 0x6000 + 8 * 50, 0x100, 8);
+    CHECK_FALSE(f.take(1));
+    CHECK(f.take(2) == 50);
+    CHECK(f.read(gicd + 0x6000 + 8 * 50, 8) == 0x100);
+}
+
+TEST_CASE("a disabled or unforwarded interrupt waits", "[gicv3]") {
+    Fixture f;
+    f.enable_spi(33, 0x80);
+    f.gic.set_line(33, true);
+    f.write(gicd + 0x184, 1u << 1);
+    CHECK_FALSE(f.take(0));
+    f.write(gicd + 0x104, 1u << 1);
+    f.write(gicd, 0);
+    CHECK_FALSE(f.take(0));
+    f.write(gicd, 2);
+    CHECK(f.take(0) == 33);
+}
+
+TEST_CASE("the register file says what it is", "[gicv3]") {
+    Fixture f;
+    CHECK((f.read(gicd + 0xFFE8) >> 4) == 3);              // ArchRev
+    CHECK((f.read(gicd + 4) & 0x1F) == Gicv3::spi_words);  // ITLinesNumber
+    CHECK((f.read(gicd + 4) >> 17 & 1) == 0);              // no LPIs
+    CHECK(f.read(gicr + 2 * 0x2'0000 + 8, 8) == (std::uint64_t{0x100} << 32 | 2 << 8 | 1 << 4));  // affinity, number, Last
+    CHECK((f.read(gicr + 8) & 0x10) == 0);
+    CHECK((f.read(gicd) & 0x50) == 0x50);                  // DS, ARE
+}
+
+TEST_CASE("every register of the file answers every access without harm", "[gicv3]") {
+    Fixture f;
+    for (const std::uint8_t width : {1, 2, 4, 8}) {
+        for (std::uint64_t o = 0; o < 0x1'0000; o += width) f.write(gicd + o, ~std::uint64_t{0}, width);
+        for (std::uint64_t o = 0; o < 3 * 0x2'0000; o += width) f.write(gicr + o, ~std::uint64_t{0}, width);
+        for (std::uint64_t o = 0; o < 0x1'0000; o += width) static_cast<void>(f.read(gicd + o, width));
+        for (std::uint64_t o = 0; o < 3 * 0x2'0000; o += width) static_cast<void>(f.read(gicr + o, width));
+    }
+    CHECK((f.read(gicd) & ~std::uint64_t{0x53}) == 0);
+    DeviceAccess beyond{{gicr + 3 * 0x2'0000}, 0, 4, false};
+    CHECK_FALSE(f.gic.access(0, beyond));
+}

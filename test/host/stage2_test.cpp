@@ -1,0 +1,160 @@
+#include <catch2/catch_test_macros.hpp>
+#include <catch2/generators/catch_generators.hpp>
+import std;
+import axvcpu;
+import axvcpu.aarch64;
+
+using namespace axvcpu;
+
+namespace {
+
+/// Physical memory of the test: frames from an arena, so that addresses translate by an offset.
+struct Arena {
+    static constexpr std::size_t size = 4096 * 608;
+    static inline unsigned char* memory = static_cast<unsigned char*>(std::aligned_alloc(65536, size));
+    static inline std::size_t used = 0, live = 0;
+    static void reset() { used = live = 0; std::memset(memory, 0, size); }
+};
+struct TestHal {
+    static auto virt_to_phys(const void* p) noexcept -> HostPhysAddr { return {static_cast<std::uint64_t>(static_cast<const unsigned char*>(p) - Arena::memory) + 0x10'0000}; }
+    static auto phys_to_virt(HostPhysAddr a) noexcept -> void* { return Arena::memory + (a.value - 0x10'0000); }
+    static auto this_cpu() noexcept -> CpuId { return {}; }
+    static void kick(CpuId) noexcept {}
+};
+auto take(void* limit) noexcept -> HostPhysAddr {
+    if (limit != nullptr && Arena::used / 4096 >= *static_cast<std::size_t*>(limit)) return {};
+    auto* p = Arena::memory + Arena::used;
+    Arena::used += 4096;
+    ++Arena::live;
+    return TestHal::virt_to_phys(p);
+}
+void give(void*, HostPhysAddr) noexcept { --Arena::live; }
+
+struct Tables {
+    unsigned levels, bits;
+    HostPhysAddr root;
+    Stage2 s;
+    std::vector<std::pair<std::uint64_t, std::uint64_t>> flushed;
+    Tables(unsigned l, unsigned b, std::size_t* limit = nullptr)
+        : levels(l), bits(b), root(make_root(l, b)), s(aarch64::stage2_format, root, l, b, {limit, take, give}, hal_table<TestHal>) {
+        s.set_maintenance({this, [](void* self, GuestPhysAddr a, std::uint64_t n) noexcept { static_cast<Tables*>(self)->flushed.emplace_back(a.value, n); }});
+    }
+    static auto make_root(unsigned l, unsigned b) -> HostPhysAddr {
+        Arena::reset();
+        const auto size = Stage2::root_size(l, b);
+        Arena::used = size;
+        return TestHal::virt_to_phys(Arena::memory);
+    }
+};
+constexpr std::uint64_t mib2 = 0x20'0000;
+
+}  // namespace
+
+TEST_CASE("what is mapped is found, with its size, permissions and type", "[stage2]") {
+    const auto [levels, bits] = GENERATE(std::pair{3u, 39u}, std::pair{3u, 40u}, std::pair{4u, 48u});
+    Tables t(levels, bits);
+    REQUIRE(t.s.map({0x4000'0000}, {0x8000'0000}, mib2 + 4096, {.write = false}, MemoryType::normal));
+    REQUIRE(t.s.map({0x0900'0000}, {0x0900'0000}, 4096, {.execute = false}, MemoryType::device));
+    const auto block = t.s.walk({0x4012'3456});
+    REQUIRE(block);
+    CHECK(block->address.value == 0x8012'3456);
+    CHECK(block->size == mib2);
+    CHECK(block->permissions == Permissions{.write = false});
+    const auto page = t.s.walk({0x4020'0FFF});
+    REQUIRE(page);
+    CHECK(page->size == 4096);
+    const auto device = t.s.walk({0x0900'0000});
+    REQUIRE(device);
+    CHECK(device->type == MemoryType::device);
+    CHECK_FALSE(device->permissions.execute);
+    CHECK(t.s.walk({0x4020'1000}).error().code == Code::absent);
+}
+
+TEST_CASE("a descriptor is what DDI 0487 says", "[stage2]") {
+    Tables t(3, 39);
+    REQUIRE(t.s.map({0x4000'0000}, {0x8000'0000}, mib2, {}, MemoryType::normal));
+    const auto* l1 = static_cast<std::uint64_t*>(TestHal::phys_to_virt(t.root));
+    CHECK((l1[1] & 3) == 3);  // a table
+    const auto* l2 = static_cast<std::uint64_t*>(TestHal::phys_to_virt({l1[1] & 0xFFFF'FFFF'F000}));
+    CHECK(l2[0] == (0x8000'0000 | 1 | 0xF << 2 | 3 << 6 | 3 << 8 | 1 << 10));
+}
+
+TEST_CASE("bad arguments are refused and change nothing", "[stage2]") {
+    Tables t(3, 39);
+    CHECK(t.s.map({0x4000'0800}, {0}, 4096, {}, MemoryType::normal).error().code == Code::misaligned);
+    CHECK(t.s.map({0x4000'0000}, {0x800}, 4096, {}, MemoryType::normal).error().code == Code::misaligned);
+    CHECK(t.s.map({0x4000'0000}, {0}, 0, {}, MemoryType::normal).error().code == Code::bad_value);
+    CHECK(t.s.map({std::uint64_t{1} << 39}, {0}, 4096, {}, MemoryType::normal).error().code == Code::bad_value);
+    CHECK(t.s.map({(std::uint64_t{1} << 39) - 4096}, {0}, 8192, {}, MemoryType::normal).error().code == Code::bad_value);
+    CHECK(t.s.map({~std::uint64_t{0xFFF}}, {0}, 8192, {}, MemoryType::normal).error().code == Code::bad_value);
+    REQUIRE(t.s.map({0x4000'0000}, {0x8000'0000}, 4096, {}, MemoryType::normal));
+    CHECK(t.s.map({0x4000'0000}, {0x9000'0000}, 4096, {}, MemoryType::normal).error().code == Code::exists);
+    CHECK(t.s.walk({0x4000'0000})->address.value == 0x8000'0000);
+    CHECK(t.s.walk({std::uint64_t{1} << 40}).error().code == Code::bad_value);
+}
+
+TEST_CASE("no frame for a table is an error, not a crash", "[stage2]") {
+    std::size_t limit = 2;  // the root and one more
+    Tables t(3, 39, &limit);
+    CHECK(t.s.map({0x4000'0000}, {0x8000'0000}, 4096, {}, MemoryType::normal).error().code == Code::no_frame);
+}
+
+TEST_CASE("unmapping part of a block splits it, drops the translations, and leaves the rest", "[stage2]") {
+    Tables t(3, 39);
+    REQUIRE(t.s.map({0x4000'0000}, {0x8000'0000}, mib2, {}, MemoryType::normal));
+    REQUIRE(t.s.unmap({0x4000'1000}, 4096));
+    CHECK_FALSE(t.s.walk({0x4000'1000}));
+    CHECK(t.s.walk({0x4000'0000})->address.value == 0x8000'0000);
+    CHECK(t.s.walk({0x401F'F000})->address.value == 0x801F'F000);
+    REQUIRE(t.flushed.size() == 2);
+    CHECK(t.flushed[0].second == 0);  // the split: everything
+    CHECK(t.flushed[1] == std::pair<std::uint64_t, std::uint64_t>{0x4000'1000, 4096});
+    CHECK(t.s.unmap({0x4000'1000}, 4096));  // a hole is no error
+    CHECK(t.flushed.size() == 2);           // and costs nothing
+}
+
+TEST_CASE("the dirty log names the pages that were written, once", "[stage2]") {
+    Tables t(3, 39);
+    REQUIRE(t.s.map({0x4000'0000}, {0x8000'0000}, mib2, {}, MemoryType::normal));
+    REQUIRE(t.s.log_dirty({0x4000'0000}, mib2));
+    CHECK_FALSE(t.s.walk({0x4000'3000})->permissions.write);
+    REQUIRE(t.s.mark_dirty({0x4000'3ABC}));
+    CHECK(t.s.walk({0x4000'3000})->permissions.write);
+    std::vector<std::uint64_t> pages;
+    const auto collect = [](void* self, GuestPhysAddr a) noexcept { static_cast<std::vector<std::uint64_t>*>(self)->push_back(a.value); };
+    REQUIRE(t.s.take_dirty({0x4000'0000}, mib2, &pages, collect));
+    CHECK(pages == std::vector<std::uint64_t>{0x4000'3000});
+    pages.clear();
+    REQUIRE(t.s.take_dirty({0x4000'0000}, mib2, &pages, collect));
+    CHECK(pages.empty());
+}
+
+TEST_CASE("tables agree with a map of pages, whatever is done to them", "[stage2]") {
+    std::size_t left = 0;
+    {
+        Tables t(3, 39);
+        std::map<std::uint64_t, std::uint64_t> model;
+        std::mt19937_64 random(3);
+        for (int i = 0; i < 3000; ++i) {
+            const std::uint64_t from = 0x4000'0000 + random() % 1024 * 4096, size = (1 + random() % (i % 7 == 0 ? 600 : 8)) * 4096;
+            const std::uint64_t to = 0x8000'0000 + (from - 0x4000'0000);
+            bool empty = true;
+            for (auto a = from; a < from + size; a += 4096) empty &= !model.contains(a);
+            if (random() % 2 == 0 && empty) {
+                REQUIRE(t.s.map({from}, {to}, size, {}, MemoryType::normal));
+                for (auto a = from; a < from + size; a += 4096) model[a] = to + (a - from);
+            } else {
+                REQUIRE(t.s.unmap({from}, size));
+                for (auto a = from; a < from + size; a += 4096) model.erase(a);
+            }
+        }
+        for (std::uint64_t a = 0x4000'0000; a < 0x4000'0000 + 1700 * 4096; a += 4096) {
+            const auto m = t.s.walk({a});
+            REQUIRE(m.has_value() == model.contains(a));
+            if (m) REQUIRE(m->address.value == model[a]);
+        }
+        left = Arena::live;
+        CHECK(left > 0);
+    }
+    CHECK(Arena::live == 0);  // every table was given back
+}

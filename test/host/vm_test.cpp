@@ -1,0 +1,80 @@
+#include <catch2/catch_test_macros.hpp>
+import std;
+import axvcpu;
+
+using namespace axvcpu;
+
+namespace {
+unsigned kicks = 0, wakes = 0;
+struct TestHal {
+    static auto virt_to_phys(const void*) noexcept -> HostPhysAddr { return {}; }
+    static auto phys_to_virt(HostPhysAddr) noexcept -> void* { return nullptr; }
+    static auto this_cpu() noexcept -> CpuId { return CpuId{0}; }
+    static void kick(CpuId) noexcept { ++kicks; }
+    static void wake(std::uint32_t, std::uint32_t) noexcept { ++wakes; }
+};
+struct Core : VcpuCore {
+    Core(VmCore& vm, std::uint32_t id, std::uint64_t hw, bool off = false) : VcpuCore(vm, id, hw) {
+        state_ = off ? State::off : State::free;
+        if (off) power_ = Power::off;
+    }
+    auto mail() -> Mailbox& { return mailbox_; }
+};
+struct Fixture {
+    VcpuSlot<Core> slots[3];
+    GuestRange ram[1]{{{0x4000'0000}, 0x1000}};
+    VmCore vm{5, {}, ram, {}, slots, hal_table<TestHal>};
+};
+}  // namespace
+
+TEST_CASE("the registry finds vCPUs by hardware id and refuses doubles", "[vm]") {
+    Fixture f;
+    Core a(f.vm, 0, 0x100), b(f.vm, 1, 0x101), same(f.vm, 2, 0x100), taken(f.vm, 0, 7), beyond(f.vm, 3, 8);
+    REQUIRE(f.vm.add(a));
+    REQUIRE(f.vm.add(b));
+    CHECK(f.vm.find(0x101) == &b);
+    CHECK(f.vm.find(0x102) == nullptr);
+    CHECK(f.vm.add(same).error().code == Code::exists);
+    CHECK(f.vm.add(taken).error().code == Code::exists);
+    CHECK(f.vm.add(beyond).error().code == Code::bad_value);
+}
+
+TEST_CASE("one of two askers turns a vCPU on", "[vm][power]") {
+    Fixture f;
+    Core off(f.vm, 0, 0, true), on(f.vm, 1, 1);
+    REQUIRE(off.request_power_on({0x4000'0000}, 3));
+    const auto second = off.request_power_on({0x4000'0000}, 4);
+    REQUIRE_FALSE(second);
+    CHECK(second.error().found == static_cast<std::uint64_t>(Power::on_pending));
+    CHECK(on.request_power_on({0}, 0).error().found == static_cast<std::uint64_t>(Power::on));
+}
+
+TEST_CASE("block refuses while an event waits, and a post to a blocked vCPU wakes it", "[vm][mailbox]") {
+    Fixture f;
+    Core v(f.vm, 0, 0);
+    REQUIRE(f.vm.add(v));
+    f.vm.notify(0, Event::interrupt);
+    auto blocked = v.block();
+    REQUIRE(blocked);
+    CHECK_FALSE(*blocked);
+    CHECK(v.state() == State::free);
+    v.mail().take();
+    blocked = v.block();
+    REQUIRE(blocked);
+    CHECK(*blocked);
+    wakes = 0;
+    f.vm.notify(0, Event::interrupt);
+    f.vm.notify(0, Event::interrupt);
+    CHECK(wakes == 1);
+    CHECK(v.block().error().code == Code::bad_state);
+    CHECK(v.unblock());
+    CHECK(v.unblock().error().code == Code::bad_state);
+}
+
+TEST_CASE("memory is where the VM says, to the byte", "[vm]") {
+    Fixture f;
+    CHECK(f.vm.is_ram({0x4000'0000}));
+    CHECK(f.vm.is_ram({0x4000'0FFF}));
+    CHECK_FALSE(f.vm.is_ram({0x4000'1000}));
+    CHECK_FALSE(f.vm.is_ram({0x3FFF'FFFF}));
+}
