@@ -7,7 +7,7 @@ extern unsigned char __image_end[];
 extern std::uint32_t runtime_host_extensions;
 void runtime_set_mode(std::uint64_t vhe) noexcept;
 void runtime_secondary() noexcept;
-int main();
+int image_main() asm("main");
 }
 
 namespace runtime {
@@ -132,7 +132,7 @@ void exit(int status) noexcept {
 extern "C" void runtime_primary() noexcept {
     detail::parse_device_tree();
     detail::interrupts_start();
-    exit(main());
+    exit(image_main());
 }
 
 extern "C" void runtime_secondary_main(unsigned cpu) noexcept {

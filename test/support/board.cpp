@@ -35,6 +35,8 @@ int clock_gettime(clockid_t, struct timespec* t) {
 }
 [[noreturn]] void _exit(int status) { runtime::exit(status); }
 
+}
+
 /// runtime_primary's main: splits the machine's command line at spaces (%20 stands for a space in a word) and runs Catch2.
 int main() {
     static char text[4096];
@@ -51,9 +53,11 @@ int main() {
             if (in[0] == '%' && in[1] == '2' && in[2] == '0') { *out = ' '; in += 2; } else *out = *in;
         }
         *out = 0;
-        argv[argc++] = word;
+        if (std::strcmp(word, "vhe=on") == 0) {
+            if (!runtime::set_host_extensions(true)) _exit(96);
+        } else if (std::strcmp(word, "vhe=off") != 0) {
+            argv[argc++] = word;
+        }
     }
     std::exit(Catch::Session().run(argc, argv));
-}
-
 }

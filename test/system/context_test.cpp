@@ -1,0 +1,247 @@
+// State: what belongs to a guest stays with it, what belongs to the host comes back, on this CPU and on another one.
+#include <catch2/catch_test_macros.hpp>
+#include "harness.hpp"
+
+using namespace harness;
+
+GUEST(keep_registers, "1: movz w0, #0xC600, lsl #16\nhvc #0\nb 1b\n");
+
+TEST_CASE("every general register survives the exit and the host's own work", "[canary]") {
+    Machine m(keep_registers);
+    for (std::uint8_t i = 1; i < 31; ++i) REQUIRE(m.vcpu().set(id<"X">(i), 0xC0DE'0000'0000'0000 + i));
+    auto b = percpu().bind(m.vcpu());
+    for (int round = 0; round < 3; ++round) {
+        REQUIRE(b.run());
+        std::vector<double> work(100, 1.5);
+        REQUIRE(std::accumulate(work.begin(), work.end(), 0.0) == 150.0);
+        for (std::uint8_t i = 1; i < 31; ++i) REQUIRE(get<"X">(m, i) == 0xC0DE'0000'0000'0000 + i);
+        REQUIRE(b.complete());
+    }
+}
+
+TEST_CASE("a unique value in every register of the table survives a run and a switch of vCPUs", "[canary][A13][A14][A15][A22]") {
+    Machine m(keep_registers, 0, {.vcpus = 2});
+    const auto features = capabilities().features;
+    const auto settable = [&](const aarch64::Register& r) {
+        if (r.policy != reg::Policy::on_bind && r.policy != reg::Policy::vector) return false;
+        if (r.feature != aarch64::Feature::base && (features >> static_cast<unsigned>(r.feature) & 1) == 0) return false;
+        return r.count == 1;
+    };
+    // What the hardware keeps of a pattern is found by loading it once; registers with side effects get harmless values.
+    const auto pattern = [](std::size_t row) -> std::uint64_t {
+        const auto& name = aarch64::registers[row].name;
+        if (name == "SCTLR_EL1") return aarch64::sctlr_reset;
+        if (name == "CNTV_CTL_EL0") return 2;
+        if (name == "MDSCR_EL1" || name == "CSSELR_EL1" || name == "FPCR" || name == "FPSR") return 0;
+        return (row * 0x0101'0101'0101'0101) & 0x0000'FFFF'FFFF'FFF0;
+    };
+    std::vector<std::pair<reg::Id, std::uint64_t>> planted;
+    {
+        auto b = percpu().bind(m.vcpu());
+        for (std::size_t i = 0; i < aarch64::registers.size(); ++i) {
+            const auto& r = aarch64::registers[i];
+            if (!settable(r)) continue;
+            REQUIRE(m.vcpu().set(r.id(), pattern(i)));
+            planted.emplace_back(r.id(), *m.vcpu().get(r.id()));
+        }
+        REQUIRE(b.run());
+        REQUIRE(b.complete());
+    }
+    CHECK(planted.size() > 24);
+    {   // another vCPU with other values on the same CPU
+        REQUIRE(m.vcpu(1).reset(m.at(keep_registers)));
+        auto b = percpu().bind(m.vcpu(1));
+        REQUIRE(b);
+        for (std::size_t i = 0; i < aarch64::registers.size(); ++i)
+            if (settable(aarch64::registers[i])) static_cast<void>(m.vcpu(1).set(aarch64::registers[i].id(), pattern(i) ^ 0xFF0));
+        REQUIRE(b.run());
+    }
+    auto b = percpu().bind(m.vcpu());
+    REQUIRE(b.run());
+    for (const auto& [id, value] : planted) {
+        const auto now = m.vcpu().get(id);
+        REQUIRE(now);
+        INFO("register id " << std::hex << id.value);
+        CHECK(*now == value);
+    }
+}
+
+GUEST(fp_guest, "mov x9, #3 << 20\nmsr CPACR_EL1, x9\nisb\nfmov d0, x0\nfmov d8, x0\nfmov d31, x0\n1: fmov x1, d0\nfmov x2, d8\nfmov x3, d31\nmrs x4, FPCR\nmovz w0, #0xC600, lsl #16\nhvc #0\nb 1b\n");
+
+TEST_CASE("floating-point registers belong to the guest, and the host's to the host", "[canary][A13]") {
+    Machine m(fp_guest, 0x4045'0000'0000'1234);
+    auto b = percpu().bind(m.vcpu());
+    double sum = 1.25;
+    for (int i = 0; i < 50; ++i) {
+        const auto e = b.run();
+        REQUIRE(e);
+        REQUIRE(e->is<exit::Hypercall>());
+        for (unsigned a = 0; a < 3; ++a) REQUIRE(e->get<exit::Hypercall>()->args[a] == 0x4045'0000'0000'1234);
+        sum = std::sqrt(sum * sum) + 0.5;
+        REQUIRE(b.complete());
+    }
+    CHECK(sum == 26.25);
+}
+
+namespace {
+template <reg::Name... N>
+auto host_registers() -> std::vector<std::uint64_t> { return {aarch64::read<N>()...}; }
+auto host_state() { return host_registers<"HCR_EL2", "VTTBR_EL2", "VTCR_EL2", "CPTR_EL2", "MDCR_EL2", "HSTR_EL2", "CNTHCTL_EL2", "CNTVOFF_EL2", "VMPIDR_EL2", "VPIDR_EL2", "VBAR_EL2", "ICH_HCR_EL2", "SCTLR_EL2">(); }
+}  // namespace
+
+TEST_CASE("binding, running and unbinding leave the host's registers as they were", "[host][A17][A20]") {
+    Machine m(keep_registers, 0, {.gic = true});
+    const auto before = host_state();
+    {
+        auto b = percpu().bind(m.vcpu());
+        REQUIRE(b.run());
+    }
+    CHECK(host_state() == before);
+}
+
+TEST_CASE("disable gives back what enable found, and both refuse to be done twice", "[host][A20][A28]") {
+    auto& cpu = percpu();
+    CHECK(cpu.enable().error().code == Code::bad_state);
+    const auto before = host_state();
+    REQUIRE(cpu.disable());
+    CHECK(host_state() == before);
+    CHECK(cpu.disable().error().code == Code::bad_state);
+    Machine m(keep_registers);
+    CHECK(percpu().bind(m.vcpu()).error().code == Code::bad_state);  // not enabled
+    REQUIRE(cpu.enable());
+    CHECK(percpu().bind(m.vcpu()));
+}
+
+TEST_CASE("interrupts are masked or not after a run as before it", "[host][A19]") {
+    Machine m(keep_registers);
+    auto b = percpu().bind(m.vcpu());
+    for (const bool masked : {true, false}) {
+        masked ? runtime::mask_interrupts() : runtime::unmask_interrupts();
+        REQUIRE(b.run());
+        CHECK((aarch64::read<"DAIF">() >> 7 & 1) == masked);
+    }
+    runtime::mask_interrupts();
+}
+
+GUEST(asid_guest, "mrs x1, MPIDR_EL1\nand x1, x1, #0xff\n" REPORT);
+
+TEST_CASE("many VMs share few VMIDs: each vCPU sees its own memory through every roll-over", "[tlb][A11]") {
+    alignas(4096) static unsigned char pages[2][4096];
+    for (int round = 0; round < 700; ++round) {
+        Machine m(asid_guest, 0, {.vcpus = 1});
+        auto b = percpu().bind(m.vcpu());
+        const auto e = b.run();
+        REQUIRE(e);
+        REQUIRE(e->is<exit::Hypercall>());
+    }
+    static_cast<void>(pages);
+}
+
+// --- other CPUs: they run SDK code only, never the C library -------------------------------------------------------
+namespace {
+struct Job { Vcpu<Host>* vcpu; std::uint64_t deadline; std::size_t reason; bool ok; };
+Job job{};
+std::atomic<int> order{0};  // 1: go, 2: done
+std::atomic<bool> started{false};
+PerCpu<Host> second;
+
+void second_cpu(unsigned) {
+    runtime::enable_interrupt(0);
+    runtime::enable_interrupt(30);
+    runtime::enable_interrupt(27);
+    runtime::enable_interrupt(25);
+    if (!second.enable()) return;
+    started = true;
+    for (;;) {
+        while (order.load() != 1) {}
+        {
+            auto b = second.bind(*job.vcpu);
+            job.ok = b.has_value();
+            if (b) {
+                for (;;) {
+                    const auto e = b.run(job.deadline);
+                    job.ok = e.has_value();
+                    job.reason = e ? e->index() : 0;
+                    if (!e || !e->is<exit::ExternalInterrupt>()) break;
+                    runtime::unmask_interrupts();
+                    runtime::mask_interrupts();
+                }
+            }
+        }
+        order = 2;
+    }
+}
+auto have_second() -> bool {
+    static const bool there = runtime::cpus() > 1 && runtime::start_cpu(1, second_cpu);
+    while (there && !started) {}
+    return there;
+}
+void start(Vcpu<Host>& v, std::uint64_t deadline = no_deadline) {
+    job = {&v, deadline, 0, false};
+    order = 1;
+}
+void finish() { while (order.load() != 2) {} order = 0; }
+}  // namespace
+
+TEST_CASE("a vCPU that moves to another CPU takes all its state along", "[smp][canary]") {
+    if (!have_second()) SKIP("one CPU");
+    Machine m(fp_guest, 0x4045'0000'0000'9876);
+    for (int i = 0; i < 20; ++i) {
+        {
+            auto b = percpu().bind(m.vcpu());
+            const auto e = b.run();
+            REQUIRE(e);
+            REQUIRE(e->is<exit::Hypercall>());
+            REQUIRE(e->get<exit::Hypercall>()->args[1] == 0x4045'0000'0000'9876);
+            REQUIRE(b.complete());
+        }
+        start(m.vcpu());
+        finish();
+        REQUIRE(job.ok);
+        REQUIRE(job.reason == Exit::index_of<exit::Hypercall>());
+    }
+}
+
+GUEST(spin, "1: b 1b\n");
+
+TEST_CASE("a kick from another CPU ends a guest that does nothing", "[smp][mailbox]") {
+    if (!have_second()) SKIP("one CPU");
+    Machine m(spin);
+    for (int i = 0; i < 200; ++i) {
+        start(m.vcpu());
+        // At any moment: before the bind, between publishing and entry, in the guest.
+        for (volatile int wait = i * 37 % 1000; wait > 0; wait = wait - 1) {}
+        m.vm.core().notify(0, Event::kick);
+        finish();
+        REQUIRE(job.ok);
+        REQUIRE(job.reason == Exit::index_of<exit::Kicked>());
+    }
+}
+
+TEST_CASE("a vCPU bound on one CPU is refused on another", "[smp][misuse]") {
+    if (!have_second()) SKIP("one CPU");
+    Machine m(spin);
+    start(m.vcpu());
+    while (m.vcpu().state() != State::running) {}
+    auto b = percpu().bind(m.vcpu());
+    CHECK_FALSE(b);
+    CHECK(b.error().code == Code::bad_state);
+    CHECK(m.vcpu().get(id<"PC">()).error().code == Code::bad_state);
+    m.vm.core().notify(0, Event::kick);
+    finish();
+    CHECK(job.reason == Exit::index_of<exit::Kicked>());
+}
+
+GUEST(watch_page, "1: ldr x1, [x0]\ncbz x1, 1b\nmovz w0, #0xC600, lsl #16\nhvc #0\n");
+
+TEST_CASE("an unmapped page is gone for a guest that runs on another CPU", "[smp][stage2]") {
+    if (!have_second()) SKIP("one CPU");
+    constexpr auto page = ram_base + 0x2'0000;
+    Machine m(watch_page, page.value);
+    start(m.vcpu());
+    while (m.vcpu().state() != State::running) {}
+    REQUIRE(m.stage2.unmap(page, 4096));
+    finish();
+    CHECK(job.ok);
+    CHECK(job.reason == Exit::index_of<exit::NestedPageFault>());
+}

@@ -1,0 +1,212 @@
+// The GIC model through the list registers, and the timers: taken, acknowledged and ended by a guest.
+#include <catch2/catch_test_macros.hpp>
+#include "harness.hpp"
+
+using namespace harness;
+
+namespace {
+constexpr std::uint64_t taken_base = 0x2'0000;  // where the guest notes what it took
+
+auto run_to_report(Vcpu<Host>::Bound& b, bool host_interrupts = true) -> std::array<std::uint64_t, 6> {
+    for (unsigned i = 0; i < 10'000; ++i) {
+        const auto e = b.run(runtime::now() + runtime::frequency());
+        REQUIRE(e);
+        INFO("exit " << exit_names[e->index()]);
+        REQUIRE_FALSE(e->is<exit::TimerExpired>());
+        if (e->is<exit::Hypercall>()) {
+            REQUIRE(e->get<exit::Hypercall>()->number == report);
+            return e->get<exit::Hypercall>()->args;
+        }
+        if (e->is<exit::Halt>()) {
+            REQUIRE(b.complete());
+            continue;
+        }
+        REQUIRE(host_interrupts);
+        REQUIRE(e->is<exit::ExternalInterrupt>());
+        runtime::unmask_interrupts();
+        runtime::mask_interrupts();
+    }
+    FAIL("no report");
+    return {};
+}
+auto taken(Machine& m, unsigned n) -> std::uint32_t { return m.peek<std::uint32_t>(ram_base + taken_base + n * 4); }
+}  // namespace
+
+// Vectors of this suite: an IRQ is acknowledged, noted at x20 and counted in x21, ended. x22: calls `report` after each when set.
+asm(R"(
+    .pushsection .guest_payload,"a"
+    .balign 2048
+irq_vectors:
+    .rept 5
+    .balign 128
+    b .
+    .endr
+    .balign 128
+    mrs x10, S3_0_C12_C12_0         // ICC_IAR1_EL1
+    str w10, [x20], #4
+    add x21, x21, #1
+    cbz x23, 1f
+    msr CNTV_CTL_EL0, xzr           // a timer: silence it
+    isb
+1:  cbz x22, 2f
+    mov x1, x10                     // a level: tell the host, which lowers the line
+    movz w0, #0xC600, lsl #16
+    hvc #0
+2:  msr S3_0_C12_C12_1, x10         // ICC_EOIR1_EL1
+    isb
+    eret
+    .balign 2048
+    .popsection
+)");
+/// CPU interface on, distributor on, private interrupts enabled, x20 and x21 set up, IRQs unmasked.
+#define GIC_ON \
+    "adrp x9, irq_vectors\nadd x9, x9, :lo12:irq_vectors\nmsr VBAR_EL1, x9\n" \
+    "mov x9, #7\nmsr S3_0_C12_C12_5, x9\nisb\nmov x9, #0xF0\nmsr S3_0_C4_C6_0, x9\nmov x9, #1\nmsr S3_0_C12_C12_7, x9\nisb\n" \
+    "movz x9, #0x0800, lsl #16\nmov w10, #2\nstr w10, [x9]\n" \
+    "movz x9, #0x080B, lsl #16\nmov w10, #-1\nstr w10, [x9, #0x80]\nstr w10, [x9, #0x100]\n" \
+    "movz x20, #0x4002, lsl #16\nmov x21, #0\nmov x22, #0\nmov x23, #0\nmsr DAIFClr, #2\n"
+
+GUEST(self_sgi, GIC_ON "mov x1, #1\nmovk x1, #0x0700, lsl #16\nmov x12, #3\n1: msr S3_0_C12_C11_5, x1\nisb\nsubs x12, x12, #1\nb.ne 1b\nmov x1, x21\n" REPORT);
+
+TEST_CASE("a software interrupt to oneself is taken at once, every time", "[gic]") {
+    Machine m(self_sgi, 0, {.gic = true});
+    auto b = percpu().bind(m.vcpu());
+    CHECK(run_to_report(b)[0] == 3);
+    for (unsigned i = 0; i < 3; ++i) CHECK(taken(m, i) == 7);
+}
+
+// 40 SPIs from 32 on: group 1, enabled; then IRQs unmasked after all are pending.
+GUEST(many_spis, GIC_ON "msr DAIFSet, #2\nmovz x9, #0x0800, lsl #16\nmov w10, #-1\nstr w10, [x9, #0x84]\nstr w10, [x9, #0x88]\nstr w10, [x9, #0x104]\nstr w10, [x9, #0x108]\n"
+                 REPORT "msr DAIFClr, #2\nisb\n1: cmp x21, #40\nb.ne 1b\nmov x1, x21\n" REPORT);
+
+TEST_CASE("more pending than there are list registers: all are taken, by priority", "[gic][A21]") {
+    Machine m(many_spis, 0, {.gic = true});
+    auto b = percpu().bind(m.vcpu());
+    static_cast<void>(run_to_report(b));
+    for (std::uint32_t id = 32; id < 72; ++id) {
+        DeviceAccess priority{gicd_base + 0x400 + id, (id & 7) << 4, 1, true};
+        REQUIRE(m.gic.access(0, priority));
+        DeviceAccess edge{gicd_base + 0xC00 + id / 16 * 4, 0xAAAA'AAAA, 4, true};
+        REQUIRE(m.gic.access(0, edge));
+    }
+    for (std::uint32_t id = 32; id < 72; ++id) m.gic.set_line(id, true);
+    REQUIRE(b.complete());
+    CHECK(run_to_report(b)[0] == 40);
+    std::set<std::uint32_t> seen;
+    for (unsigned i = 0; i < 40; ++i) seen.insert(taken(m, i));
+    CHECK(seen.size() == 40);
+    for (unsigned i = 1; i < 40; ++i) CHECK((taken(m, i - 1) & 7) <= (taken(m, i) & 7));
+}
+
+GUEST(level_spi, GIC_ON "mov x22, #1\nmovz x9, #0x0800, lsl #16\nmov w10, #-1\nstr w10, [x9, #0x84]\nstr w10, [x9, #0x104]\n1: cmp x21, #3\nb.ne 1b\nmsr DAIFSet, #2\nmov x1, #99\n" REPORT "b .\n");
+
+TEST_CASE("a level interrupt asserts again until its line is low", "[gic]") {
+    Machine m(level_spi, 0, {.gic = true});
+    auto b = percpu().bind(m.vcpu());
+    m.gic.set_line(40, true);
+    for (unsigned i = 0; i < 3; ++i) {
+        CHECK(run_to_report(b)[0] == 40);
+        if (i == 2) m.gic.set_line(40, false);
+        REQUIRE(b.complete());
+    }
+    CHECK(run_to_report(b)[0] == 99);
+    for (unsigned i = 0; i < 3; ++i) CHECK(taken(m, i) == 40);
+}
+
+TEST_CASE("a pending interrupt whose line falls before it is taken disappears", "[gic]") {
+    Machine m(many_spis, 0, {.gic = true});
+    auto b = percpu().bind(m.vcpu());
+    static_cast<void>(run_to_report(b));
+    for (std::uint32_t id = 33; id < 72; ++id) {
+        DeviceAccess edge{gicd_base + 0xC00 + id / 16 * 4, 0xAAAA'AAA0 | (id >= 48 ? 0xA : 0), 4, true};
+        REQUIRE(m.gic.access(0, edge));
+    }
+    m.gic.set_line(32, true);  // a level
+    m.gic.set_line(32, false);
+    for (std::uint32_t id = 34; id < 74; ++id) m.gic.set_line(id, id < 72);
+    REQUIRE(b.complete());
+    const auto e = b.run(runtime::now() + runtime::frequency() / 50);
+    REQUIRE(e);
+    CHECK(e->is<exit::TimerExpired>());  // 38 edges came, not 40
+    CHECK(get<"X">(m, 21) == 38);
+    for (unsigned i = 0; i < 38; ++i) CHECK(taken(m, i) != 32);
+}
+
+GUEST(wait_for_spi, GIC_ON "movz x9, #0x0800, lsl #16\nmov w10, #-1\nstr w10, [x9, #0x84]\nstr w10, [x9, #0x104]\n1: wfi\ncbz x21, 1b\nmov x1, x21\n" REPORT);
+
+TEST_CASE("an interrupt posted to a halted, unbound, blocked vCPU wakes it and is delivered", "[gic][mailbox]") {
+    Machine m(wait_for_spi, 0, {.gic = true});
+    {
+        auto b = percpu().bind(m.vcpu());
+        const auto e = b.run();
+        REQUIRE(e);
+        REQUIRE(e->is<exit::Halt>());
+        REQUIRE(b.complete());
+    }
+    const auto blocked = m.vcpu().block();
+    REQUIRE(blocked);
+    REQUIRE(*blocked);
+    const auto before = wakes();
+    DeviceAccess edge{gicd_base + 0xC08, 0xAAAA'AAAA, 4, true};
+    REQUIRE(m.gic.access(0, edge));
+    m.gic.set_line(40, true);
+    CHECK(wakes() == before + 1);
+    REQUIRE(m.vcpu().unblock());
+    auto b = percpu().bind(m.vcpu());
+    CHECK(run_to_report(b)[0] == 1);
+    CHECK(taken(m, 0) == 40);
+}
+
+GUEST(timer_guest, GIC_ON "mov x23, #1\nmrs x9, CNTVCT_EL0\nadd x9, x9, x0\nmsr CNTV_CVAL_EL0, x9\nmov x10, #1\nmsr CNTV_CTL_EL0, x10\nisb\n1: cbz x21, 1b\nmrs x1, CNTVCT_EL0\nsub x1, x1, x9\nmov x2, x21\n" REPORT);
+
+TEST_CASE("the virtual timer fires on time in a running guest, once", "[timer][A15]") {
+    Machine m(timer_guest, 100'000, {.gic = true});
+    auto b = percpu().bind(m.vcpu());
+    const auto r = run_to_report(b, false);
+    CHECK(static_cast<std::int64_t>(r[0]) >= 0);
+    CHECK(r[1] == 1);
+    CHECK(taken(m, 0) == 27);
+}
+
+GUEST(timer_wfi, GIC_ON "mov x23, #1\nmrs x9, CNTVCT_EL0\nadd x9, x9, x0\nmsr CNTV_CVAL_EL0, x9\nmov x10, #1\nmsr CNTV_CTL_EL0, x10\nisb\n1: wfi\ncbz x21, 1b\nmrs x1, CNTVCT_EL0\nsub x1, x1, x9\nmov x2, x21\n" REPORT);
+
+TEST_CASE("a halted, unbound vCPU names the time at which its timer fires, and the timer fires when it is back", "[timer][A15]") {
+    Machine m(timer_wfi, runtime::frequency() / 100, {.gic = true});
+    const auto start = runtime::now();
+    {
+        auto b = percpu().bind(m.vcpu());
+        const auto e = b.run();
+        REQUIRE(e);
+        REQUIRE(e->is<exit::Halt>());
+        REQUIRE(b.complete());
+    }
+    const auto deadline = m.vcpu().deadline();
+    CHECK(deadline > start);
+    CHECK(deadline < start + runtime::frequency());
+    while (runtime::now() < deadline) {}
+    auto b = percpu().bind(m.vcpu());
+    CHECK(run_to_report(b, false)[1] == 1);
+}
+
+GUEST(physical_timer, GIC_ON "msr DAIFSet, #2\nmrs x9, CNTPCT_EL0\nadd x9, x9, x0\nmsr CNTP_CVAL_EL0, x9\nmov x10, #1\nmsr CNTP_CTL_EL0, x10\n1: mrs x1, CNTP_CTL_EL0\ntbz x1, #2, 1b\nmov x10, #3\nmsr CNTP_CTL_EL0, x10\nmrs x2, CNTVCT_EL0\nmrs x3, CNTPCT_EL0\nmrs x4, ISR_EL1\nmsr DAIFClr, #2\nisb\nmov x5, x21\n" REPORT);
+
+TEST_CASE("EL1's physical timer is emulated, on the VM's own clock", "[timer][A16]") {
+    Machine m(physical_timer, 200'000, {.gic = true});
+    auto b = percpu().bind(m.vcpu());
+    const auto r = run_to_report(b);
+    CHECK((r[0] & 7) == 5);       // ENABLE, ISTATUS
+    CHECK(r[3] == 0);             // masked again: its line is low
+    CHECK(r[4] == 0);
+    CHECK(r[2] >= r[1]);          // both counters show the same time
+    CHECK(r[2] - r[1] < runtime::frequency());
+}
+
+GUEST(clock_guest, "mrs x1, CNTVCT_EL0\n" REPORT);
+
+TEST_CASE("one clock for the VM: it starts near zero and its vCPUs agree", "[timer][A16]") {
+    Machine m(clock_guest);
+    auto b = percpu().bind(m.vcpu());
+    const auto first = run_to_report(b)[0];
+    CHECK(first < runtime::frequency() * 10);
+    CHECK(m.vm.core().counter_offset + first <= runtime::now());
+}

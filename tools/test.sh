@@ -1,0 +1,135 @@
+#!/bin/bash
+# ax test [LEVEL] [ARCH] [--full] [-- CATCH2 ARGS]: runs the levels, prints a subtotal for each, and one closing line.
+set -uo pipefail
+root=${AX_ROOT:?}
+refuse() { echo "ax: $*" >&2; exit 2; }
+levels=(build host system guests budget)
+level= full= catch2=()
+while (($#)); do
+  case $1 in
+    --full) full=1 ;;
+    --) shift; catch2=("$@"); break ;;
+    host|system|guests|budget|build) level=$1 ;;
+    aarch64) ;;
+    riscv64|x86_64) refuse "'$1' has no backend yet: use aarch64" ;;
+    --*) refuse "unknown option '$1': test knows --full" ;;
+    *) refuse "unknown level '$1': use ${levels[*]}" ;;
+  esac
+  shift
+done
+[ -z "$level" ] || levels=("$level")
+
+passed=0 failed=0 log=$(mktemp -d)
+trap 'rm -rf "$log"' EXIT
+trap 'exit 130' INT TERM
+result() { # label good bad
+  passed=$((passed + $2)) failed=$((failed + $3))
+  printf '%-34s %4d ok %4d bad\n' "$1" "$2" "$3"
+}
+
+# Counts the TAP lines of a suite. A suite that ends early, hangs, or runs no case counts as one failure and names its last case.
+tap() { # label rerun-command file status
+  local label=$1 rerun=$2 file=$3 status=$4 good bad
+  good=$(grep -ac '^ok ' "$file") bad=$(grep -ac '^not ok ' "$file")
+  if ! grep -aqE '^1\.\.[0-9]+' "$file" || ((good + bad == 0)) || { ((status != 0)) && ((bad == 0)); }; then
+    echo "  $label: ended early with status $status, in: $(grep -a '^# case' "$file" | tail -n 1)"
+    tail -n 12 "$file" | sed 's/^/  | /'
+    bad=$((bad + 1))
+  fi
+  if ((bad > 0)); then
+    grep -aE '^(not ok|#  )' "$file" | sed 's/^/  /'
+    echo "  rerun: $rerun"
+  fi
+  result "$label" "$good" "$bad"
+}
+
+# One yes-or-no check: check LABEL COMMAND...; prints what the command said when it failed.
+check() {
+  local label=$1; shift
+  if "$@" >"$log/check" 2>&1; then result "$label" 1 0; else sed 's/^/  | /' "$log/check" | tail -n 12; echo "  rerun: ax test ${level:-build}"; result "$label" 0 1; fi
+}
+
+prepare() { "$root/tools/setup.sh" "$@" || { echo "ax: set-up failed" >&2; failed=$((failed + 1)); finish; }; }
+build() {
+  local arch=$1 args=()
+  case $arch in
+    host) args=(--native-file "$root/cross/native.ini" -Db_sanitize=address,undefined -Db_lundef=false) ;;
+    *-test) args=(--cross-file "$root/cross/${arch%-test}.ini" --cross-file "$root/build/${arch%-test}-sysroot.ini") ;;
+    *) args=(--cross-file "$root/cross/$arch.ini") ;;
+  esac
+  "$root/tools/build.sh" "$root/build/$arch" "${args[@]}"
+}
+
+finish() {
+  echo "$passed passed, $failed failed"
+  ((failed == 0 && passed > 0)) || exit 1
+  exit 0
+}
+
+level_build() {
+  local arch
+  for arch in aarch64 riscv64 x86_64; do check "build $arch" build $arch; done
+  build aarch64 || return
+  check "SDK's objects" "$root/test/budget/objects.sh" "$root/build/aarch64"
+  prepare sysroot aarch64
+  build aarch64-test || return
+  check "trampoline is the same bytes" "$root/test/budget/trampoline.sh" "$root/build/aarch64" "$root/build/aarch64-test"
+  check "incremental builds" "$root/test/budget/incremental.sh" "$root/build/aarch64"
+  check "sources compile as C++23" "$root/tools/build.sh" "$root/build/host-c++23" --native-file "$root/cross/native.ini" -Dcpp_std=c++23 -Dtests=false
+}
+
+level_host() {
+  build host || { result "host (build)" 0 1; return; }
+  timeout 600 "$root/build/host/test/host/host-suites" -r cases "${catch2[@]}" >"$log/host" 2>&1
+  tap "host (ASan, UBSan)" "build/host/test/host/host-suites NAME" "$log/host" $?
+}
+
+level_system() {
+  prepare sysroot aarch64
+  build aarch64-test || { result "system aarch64 (build)" 0 1; return; }
+  local image=$root/build/aarch64-test/test/system/system-suites.elf row cpu cpus vhe words a
+  for row in "cortex-a72 2 off" "max 2 off" "max 2 on" "max 1 on"; do
+    read -r cpu cpus vhe <<<"$row"
+    words="-r cases vhe=$vhe"
+    for a in "${catch2[@]}"; do words+=" ${a// /%20}"; done
+    python3 "$root/tools/machine.py" --bare "$image" --cpu "$cpu" --cpus "$cpus" --timeout 120 "--append=$words" >"$log/system" 2>&1 </dev/null
+    tap "system aarch64 $cpu vhe=$vhe cpus=$cpus" "ax test system aarch64 -- NAME" "$log/system" $?
+  done
+}
+
+boot() { # options of demo...: Linux reaches user space, computes the same in all processes, and powers off
+  "$root/ax" demo aarch64 --timeout 240 "$@" >"$log/boot" 2>"$log/boot.err" </dev/null || { tail -n 5 "$log/boot" "$log/boot.err"; return 1; }
+  local vcpus=4 vms=1
+  while (($#)); do case $1 in --vcpus) vcpus=$2 ;; --vms) vms=$2 ;; esac; shift; done
+  [ "$(grep -ac "Brought up 1 node, $vcpus CPU" "$log/boot")" = "$vms" ] || { echo "not every vCPU came up"; return 1; }
+  [ "$(grep -ac GUEST-TEST-PASS "$log/boot")" = "$vms" ] || { echo "the guest's own test did not pass"; return 1; }
+  ! grep -a FP-DIFFERS "$log/boot" || return 1
+}
+
+level_guests() {
+  prepare packages sources guest arm64
+  build aarch64 || { result "guests aarch64 (build)" 0 1; return; }
+  check "hello" python3 "$root/tools/machine.py" --bare "$root/build/aarch64/examples/hello/hello.elf" --timeout 60
+  check "linux 1 vCPU on 1 CPU, cortex-a72" boot --vcpus 1 --cpus 1 --cpu cortex-a72
+  check "linux 4 on 2, max with VHE" boot --vcpus 4 --cpus 2 --vhe on
+  check "linux 4 on 2, floating point" boot --vcpus 4 --cpus 2 --append "console=ttyAMA0 panic=-1 fp"
+  check "linux two VMs of 2, max without VHE" boot --vcpus 2 --cpus 2 --vms 2 --vhe off
+  [ -n "$full" ] || return 0
+  local v c cpu i
+  for cpu in cortex-a72 max; do for v in "1 1" "4 2" "8 4"; do
+    set -- $v
+    check "linux $1 on $2, $cpu" boot --vcpus "$1" --cpus "$2" --cpu $cpu
+  done; done
+  check "linux 8 on 4, max without VHE" boot --vcpus 8 --cpus 4 --vhe off
+  check "linux 2 on 2, interrupts and timer passed through" boot --vcpus 2 --cpus 2 --passthrough irq,timer
+  for ((i = 1; i <= 20; i++)); do check "linux 4 on 2, boot $i of 20" boot --vcpus 4 --cpus 2 --seed $i; done
+}
+
+level_budget() {
+  build aarch64 || { result "budget aarch64 (build)" 0 1; return; }
+  check "trampoline's length" "$root/test/budget/trampoline_length.sh" "$root/build/aarch64"
+}
+
+prepare packages sources
+for l in "${levels[@]}"; do "level_$l"; done
+finish
