@@ -133,6 +133,7 @@ def main():
     p = argparse.ArgumentParser()
     for name in ("image", "bare", "initrd", "dtb", "flat", "cpu", "vhe", "passthrough", "plugin", "plugin-log"):
         p.add_argument("--" + name)
+    p.set_defaults(cpu="max", vhe="auto")
     p.add_argument("--append", default="")
     for name, value in (("vcpus", 1), ("cpus", 1), ("memory", 512), ("vms", 1), ("seed", None), ("timeout", None)):
         p.add_argument("--" + name, type=int, default=value)
