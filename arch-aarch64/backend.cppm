@@ -101,13 +101,13 @@ public:
     std::uint64_t timer_control = 0;         // CNTV_CTL_EL0 while the host runs: no timer of a guest fires there
     std::array<std::uint64_t, 10> host_fp{}; // with HostFp::per_exit: the callee-saved registers of run()'s caller
 
-    auto machine() const noexcept -> Vm& { return static_cast<Vm&>(vm()); }
-    auto mailbox() noexcept -> Mailbox& { return mailbox_; }
+    inline auto machine() const noexcept -> Vm& { return static_cast<Vm&>(vm()); }
+    inline auto mailbox() noexcept -> Mailbox& { return mailbox_; }
     friend struct Arch;
 
     // The general registers, where 31 is zero.
-    auto x(unsigned n) const noexcept -> std::uint64_t { return n == 31 ? 0 : context.get<"X">(n); }
-    void set_x(unsigned n, std::uint64_t v) noexcept { if (n != 31) context.set<"X">(v, n); }
+    inline auto x(unsigned n) const noexcept -> std::uint64_t { return n == 31 ? 0 : context.get<"X">(n); }
+    inline void set_x(unsigned n, std::uint64_t v) noexcept { if (n != 31) context.set<"X">(v, n); }
 };
 
 /// The backend: models axvcpu::Backend.

@@ -134,7 +134,7 @@ public:
                                                                              : ExitKind::terminal;
     }
     /// Calls the handler that takes this reason; a handler that takes `auto` gets all that no other takes.
-    template <class... F> auto match(F&&... handlers) const -> decltype(auto) {
+    template <class... F> [[gnu::always_inline]] auto match(F&&... handlers) const -> decltype(auto) {
         return dispatch<0>(detail::Overloaded{std::forward<F>(handlers)...});
     }
 

@@ -27,7 +27,7 @@ struct Notice {
 class Mailbox {
 public:
     /// Any CPU, any context.
-    auto post(Event e) noexcept -> Notice {
+    inline auto post(Event e) noexcept -> Notice {
         const auto old = word_.fetch_or(static_cast<std::uint64_t>(e), std::memory_order_seq_cst);
         if ((old & events_mask) != 0) return {Notice::Kind::none};  // an earlier poster has seen to it
         if ((old & blocked) != 0) return {Notice::Kind::wake};
@@ -37,27 +37,27 @@ public:
     }
 
     /// The vCPU's own CPU, host interrupts masked. True: go; false: an event is waiting, the vCPU is not in the guest.
-    [[gnu::always_inline]] auto enter(CpuId cpu) noexcept -> bool {
+    [[gnu::always_inline]] inline auto enter(CpuId cpu) noexcept -> bool {
         in_guest_.store(static_cast<std::uint32_t>(cpu) + 1, std::memory_order_seq_cst);
         if (word_.load(std::memory_order_seq_cst) == 0) [[likely]] return true;
         in_guest_.store(0, std::memory_order_relaxed);
         return false;
     }
     /// The vCPU's own CPU, after the guest was left.
-    [[gnu::always_inline]] void leave() noexcept { in_guest_.store(0, std::memory_order_release); }
+    [[gnu::always_inline]] inline void leave() noexcept { in_guest_.store(0, std::memory_order_release); }
 
     /// The vCPU's owner: takes all events away.
-    auto take() noexcept -> std::uint32_t {
+    inline auto take() noexcept -> std::uint32_t {
         return static_cast<std::uint32_t>(word_.fetch_and(~events_mask, std::memory_order_acquire));
     }
-    auto empty() const noexcept -> bool { return (word_.load(std::memory_order_seq_cst) & events_mask) == 0; }
+    inline auto empty() const noexcept -> bool { return (word_.load(std::memory_order_seq_cst) & events_mask) == 0; }
 
     /// The owner of an unbound vCPU: from now on the first post answers Wake. False when an event is there already.
-    auto block() noexcept -> bool {
+    inline auto block() noexcept -> bool {
         std::uint64_t none = 0;
         return word_.compare_exchange_strong(none, blocked, std::memory_order_seq_cst);
     }
-    void unblock() noexcept { word_.fetch_and(~blocked, std::memory_order_acq_rel); }
+    inline void unblock() noexcept { word_.fetch_and(~blocked, std::memory_order_acq_rel); }
 
 private:
     static constexpr std::uint64_t events_mask = 0xFFFF'FFFF, blocked = std::uint64_t{1} << 32;

@@ -87,22 +87,22 @@ public:
     auto take_dirty(GuestPhysAddr from, std::uint64_t size, void* self, void (*dirty)(void* self, GuestPhysAddr) noexcept) noexcept
         -> Result<void>;
 
-    void set_maintenance(TlbMaintenance m) noexcept { maintenance_ = m; }
-    auto root() const noexcept -> HostPhysAddr { return root_; }
-    auto levels() const noexcept -> unsigned { return levels_; }
-    auto address_bits() const noexcept -> unsigned { return bits_; }
+    inline void set_maintenance(TlbMaintenance m) noexcept { maintenance_ = m; }
+    inline auto root() const noexcept -> HostPhysAddr { return root_; }
+    inline auto levels() const noexcept -> unsigned { return levels_; }
+    inline auto address_bits() const noexcept -> unsigned { return bits_; }
 
 private:
     using Entry = std::uint64_t;
     struct Place { Entry* entry; unsigned level; };  // level from the last one, which is 0
     auto check(GuestPhysAddr from, std::uint64_t size) const noexcept -> Result<void>;
-    auto present(Entry e) const noexcept -> bool { return (e & format_->present_mask) != 0; }
+    inline auto present(Entry e) const noexcept -> bool { return (e & format_->present_mask) != 0; }
     auto is_leaf(Entry e, unsigned level) const noexcept -> bool;
     auto leaf(HostPhysAddr, unsigned level, Permissions, MemoryType) const noexcept -> Entry;
-    auto address(Entry e) const noexcept -> HostPhysAddr { return {(e & format_->address_mask) << format_->address_shift}; }
+    inline auto address(Entry e) const noexcept -> HostPhysAddr { return {(e & format_->address_mask) << format_->address_shift}; }
     auto permissions(Entry e) const noexcept -> Permissions;
     auto type(Entry e) const noexcept -> MemoryType;
-    auto table(HostPhysAddr a) const noexcept -> Entry* { return static_cast<Entry*>(hal_->phys_to_virt(a)); }
+    inline auto table(HostPhysAddr a) const noexcept -> Entry* { return static_cast<Entry*>(hal_->phys_to_virt(a)); }
     auto find(GuestPhysAddr) const noexcept -> Place;                        // the entry at which a walk ends
     auto place(GuestPhysAddr, unsigned level) noexcept -> Result<Entry*>;    // makes the tables down to `level`
     auto split(Place) noexcept -> Result<void>;

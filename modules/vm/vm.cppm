@@ -28,6 +28,8 @@ enum class Power : std::uint8_t { off, on_pending, on };
 /// What must be done with an instruction exit before the next entry.
 enum class Outstanding : std::uint8_t { none, instruction, terminal };
 
+// In a module a function defined in its class is not inline by itself: what lies on the path of every exit says so.
+
 /// The part of a vCPU that is the same on every architecture.
 /// state: changed by compare-and-exchange, read by anyone. power, mailbox: any CPU. The rest: the owner.
 class VcpuCore {
@@ -36,17 +38,17 @@ public:
     VcpuCore(const VcpuCore&) = delete;
     auto operator=(const VcpuCore&) -> VcpuCore& = delete;
 
-    auto vm() const noexcept -> VmCore& { return *vm_; }
+    inline auto vm() const noexcept -> VmCore& { return *vm_; }
     /// Index in its VM, from 0.
-    auto id() const noexcept -> std::uint32_t { return id_; }
+    inline auto id() const noexcept -> std::uint32_t { return id_; }
     /// MPIDR affinity, hart id or APIC id.
-    auto hardware_id() const noexcept -> std::uint64_t { return hardware_id_; }
-    auto state() const noexcept -> State { return state_.load(std::memory_order_acquire); }
-    auto power() const noexcept -> Power { return power_.load(std::memory_order_acquire); }
+    inline auto hardware_id() const noexcept -> std::uint64_t { return hardware_id_; }
+    inline auto state() const noexcept -> State { return state_.load(std::memory_order_acquire); }
+    inline auto power() const noexcept -> Power { return power_.load(std::memory_order_acquire); }
     /// The CPU it is bound to, while it is bound.
-    auto cpu() const noexcept -> CpuId { return cpu_; }
+    inline auto cpu() const noexcept -> CpuId { return cpu_; }
     /// Any CPU, any context. See Notice for what the caller has to do then.
-    auto post(Event e) noexcept -> Notice { return mailbox_.post(e); }
+    inline auto post(Event e) noexcept -> Notice { return mailbox_.post(e); }
 
     /// The owner, vCPU unbound: Free -> Blocked. False when an event is waiting already. Errors: bad_state.
     auto block() noexcept -> Result<bool>;
@@ -55,10 +57,10 @@ public:
 
     /// Another vCPU asks for this one to start. Exactly one asker wins. Errors: bad_state with the power found.
     auto request_power_on(GuestPhysAddr entry, std::uint64_t arg) noexcept -> Result<void>;
-    void cancel_power_on() noexcept { power_.store(Power::off, std::memory_order_release); }
+    inline void cancel_power_on() noexcept { power_.store(Power::off, std::memory_order_release); }
 
 protected:
-    auto move(State from, State to) noexcept -> bool { return state_.compare_exchange_strong(from, to, std::memory_order_acq_rel); }
+    inline auto move(State from, State to) noexcept -> bool { return state_.compare_exchange_strong(from, to, std::memory_order_acq_rel); }
     static auto bad_state(const char* what, State expected, State found) noexcept -> Error {
         return {Code::bad_state, what, static_cast<std::uint64_t>(expected), static_cast<std::uint64_t>(found)};
     }
@@ -105,8 +107,8 @@ public:
     template <class Vcpu> Registry(std::span<VcpuSlot<Vcpu>> slots) noexcept
         : first_(reinterpret_cast<unsigned char*>(slots.data())), stride_(sizeof(VcpuSlot<Vcpu>)), count_(static_cast<std::uint32_t>(slots.size())) {}
     template <class Vcpu, std::size_t N> Registry(VcpuSlot<Vcpu> (&slots)[N]) noexcept : Registry(std::span<VcpuSlot<Vcpu>>(slots)) {}
-    auto size() const noexcept -> std::uint32_t { return count_; }
-    auto operator[](std::uint32_t i) const noexcept -> VcpuCore*& { return *reinterpret_cast<VcpuCore**>(first_ + i * stride_); }
+    inline auto size() const noexcept -> std::uint32_t { return count_; }
+    inline auto operator[](std::uint32_t i) const noexcept -> VcpuCore*& { return *reinterpret_cast<VcpuCore**>(first_ + i * stride_); }
 
 private:
     unsigned char* first_ = nullptr;
@@ -123,18 +125,18 @@ public:
     VmCore(const VmCore&) = delete;
     auto operator=(const VmCore&) -> VmCore& = delete;
 
-    auto id() const noexcept -> std::uint32_t { return id_; }
-    auto policy() const noexcept -> const VmPolicy& { return policy_; }
-    auto hal() const noexcept -> const HalTable& { return *hal_; }
-    auto stage2_root() const noexcept -> HostPhysAddr { return root_; }
+    inline auto id() const noexcept -> std::uint32_t { return id_; }
+    inline auto policy() const noexcept -> const VmPolicy& { return policy_; }
+    inline auto hal() const noexcept -> const HalTable& { return *hal_; }
+    inline auto stage2_root() const noexcept -> HostPhysAddr { return root_; }
     /// Whether an address is the VM's memory, mapped or not: faults there are NestedPageFault, elsewhere Mmio.
-    auto is_ram(GuestPhysAddr a) const noexcept -> bool {
+    inline auto is_ram(GuestPhysAddr a) const noexcept -> bool {
         for (const auto& r : ram_) if (r.contains(a)) return true;
         return false;
     }
     /// The vCPU with this index, or nullptr.
-    auto vcpu(std::uint32_t id) const noexcept -> VcpuCore* { return id < registry_.size() ? registry_[id] : nullptr; }
-    auto vcpus() const noexcept -> std::uint32_t { return registry_.size(); }
+    inline auto vcpu(std::uint32_t id) const noexcept -> VcpuCore* { return id < registry_.size() ? registry_[id] : nullptr; }
+    inline auto vcpus() const noexcept -> std::uint32_t { return registry_.size(); }
     /// The vCPU with this MPIDR affinity, hart id or APIC id, or nullptr.
     auto find(std::uint64_t hardware_id) const noexcept -> VcpuCore*;
     /// Posts and does what the notice asks for: kicks the CPU, or tells the host's `wake`.
@@ -142,10 +144,10 @@ public:
 
     /// Before the first run.
     template <InterruptController T> void attach(T& controller) noexcept { controller_ = table_of(controller); }
-    auto controller() const noexcept -> const InterruptControllerTable& { return controller_; }
+    inline auto controller() const noexcept -> const InterruptControllerTable& { return controller_; }
 
     auto add(VcpuCore&) noexcept -> Result<void>;
-    void remove(VcpuCore& v) noexcept { registry_[v.id()] = nullptr; }
+    inline void remove(VcpuCore& v) noexcept { registry_[v.id()] = nullptr; }
 
     TlbTag tag;  ///< changed by the tag domain under its lock
 
