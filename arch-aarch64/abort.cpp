@@ -54,7 +54,16 @@ auto store_value(Vcpu& v, const Access& a) noexcept -> std::uint64_t {
     return narrow(v.x(a.reg), a.bytes);
 }
 
-/// One access to the attached controller or, failing that, an exit for the host.
+/// Lets the attached controller answer; false: it is not its address.
+auto ask_controller(Vcpu& v, const Access& a, GuestPhysAddr addr, std::uint64_t& value) noexcept -> bool {
+    const auto& controller = v.machine().controller();
+    if (!controller) return false;
+    DeviceAccess d{addr, a.write ? store_value(v, a) : 0, a.bytes, a.write};
+    if (!controller.access(controller.self, v.id(), d)) return false;
+    value = d.value;
+    return true;
+}
+
 auto device_access(Vcpu& v, const Access& a, GuestPhysAddr addr, std::uint8_t part, std::uint8_t parts, Exit& out) noexcept -> bool {
     if (a.write) out = exit::MmioWrite{addr, store_value(v, a), a.bytes, part, parts};
     else out = exit::MmioRead{addr, a.bytes, part, parts};
@@ -89,14 +98,21 @@ auto decode_from_memory(Vcpu& v, Esr esr, GuestPhysAddr addr, Exit& out) noexcep
 
 }  // namespace
 
-/// The exit for the part of an instruction that is outstanding.
+/// The part of an instruction that is outstanding: answered by the controller, with those that follow, or an exit. False: the
+/// instruction is over.
 auto next_part(Vcpu& v, Exit& out) noexcept -> bool {
     auto& p = v.pending;
-    p.access = p.insn.access[p.part];
     p.more = false;
-    std::uint64_t offset = 0;
-    for (unsigned i = 0; i < p.part; ++i) offset += p.insn.access[i].bytes;
-    return device_access(v, p.access, p.addr + offset, p.part, p.insn.count, out);
+    for (;;) {
+        p.access = p.insn.access[p.part];
+        std::uint64_t offset = 0, value = 0;
+        for (unsigned i = 0; i < p.part; ++i) offset += p.insn.access[i].bytes;
+        if (!ask_controller(v, p.access, p.addr + offset, value)) return device_access(v, p.access, p.addr + offset, p.part, p.insn.count, out);
+        if (finish_part(v, value)) {
+            advance(v, p.length);
+            return false;
+        }
+    }
 }
 
 auto on_abort(Vcpu& v, Esr esr, Exit& out) noexcept -> bool {
@@ -117,13 +133,10 @@ auto on_abort(Vcpu& v, Esr esr, Exit& out) noexcept -> bool {
         return fault_exit(v, esr, addr, out);
     const auto access = decode_access(esr.value);
     if (!access) [[unlikely]] return decode_from_memory(v, esr, addr, out);
-    if (const auto& controller = v.machine().controller(); controller) {
-        DeviceAccess d{addr, access->write ? store_value(v, *access) : 0, access->bytes, access->write};
-        if (controller.access(controller.self, v.id(), d)) {
-            if (!access->write) v.set_x(access->reg, loaded_value(*access, d.value));
-            advance(v, esr.length());
-            return false;
-        }
+    if (std::uint64_t value = 0; ask_controller(v, *access, addr, value)) {
+        if (!access->write) v.set_x(access->reg, loaded_value(*access, value));
+        advance(v, esr.length());
+        return false;
     }
     auto& p = v.pending;
     p.kind = Pending::Kind::mmio;

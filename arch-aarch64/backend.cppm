@@ -98,6 +98,8 @@ public:
     std::uint64_t run_deadline = no_deadline;
     std::uint64_t armed_for = 0;             // what the compare register holds
     bool deadline_armed = false;
+    bool physical_armed = false;             // the compare register stands (also) for the guest's physical timer
+    bool physical_line = false;              // that timer's line, as the controller was told
     std::uint64_t timer_control = 0;         // CNTV_CTL_EL0 while the host runs: no timer of a guest fires there
     std::array<std::uint64_t, 10> host_fp{}; // with HostFp::per_exit: the callee-saved registers of run()'s caller
 
@@ -149,6 +151,8 @@ namespace axvcpu::aarch64 {
 
 // exception.cpp: faults for the guest, and the end of an instruction.
 void advance(Vcpu&, unsigned length) noexcept;
+/// Ends the outstanding part of a load or store; a load gets `value`. True: that was the last one, and the instruction is over.
+auto finish_part(Vcpu&, std::uint64_t value) noexcept -> bool;
 /// The register that a load or store uses as its base; 31 is the stack pointer that PSTATE selects.
 auto base_register(Vcpu&, unsigned n) noexcept -> std::uint64_t;
 void set_base_register(Vcpu&, unsigned n, std::uint64_t value) noexcept;
@@ -162,6 +166,8 @@ auto on_call(Vcpu&, bool secure, Exit& out) noexcept -> bool;
 auto on_sysreg(Vcpu&, Esr, Exit& out) noexcept -> bool;
 // interrupt.cpp: list registers. All on the vCPU's CPU, interrupts masked.
 void refresh_interrupts(Vcpu&) noexcept;
+auto interrupt_waits(Vcpu&) noexcept -> bool;   ///< something is posted, pending in the model or in a list register
+void drop_interrupts(Vcpu&) noexcept;           ///< unbound: everything goes back to the model, as at a reset
 auto on_interrupt(Vcpu&, Exit& out) noexcept -> bool;
 void load_interrupts(Vcpu&) noexcept;
 void save_interrupts(Vcpu&) noexcept;

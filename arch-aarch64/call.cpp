@@ -53,6 +53,10 @@ auto suspend(Vcpu& v, const FirmwareCall& call, Exit& out) noexcept -> bool {
     if (system)
         for (std::uint32_t i = 0; i < v.vm().vcpus(); ++i)
             if (const auto* o = v.vm().vcpu(i); o != nullptr && o != &v && o->power() != Power::off) return answer(v, reg(FirmwareResult::denied));
+    if (interrupt_waits(v)) {  // what would wake it up is there already
+        refresh_interrupts(v);
+        return answer(v, reg(FirmwareResult::success));
+    }
     v.pending.kind = Pending::Kind::suspend;
     v.pending.power_down = power_down;
     v.pending.addr = {call.entry};
@@ -61,7 +65,7 @@ auto suspend(Vcpu& v, const FirmwareCall& call, Exit& out) noexcept -> bool {
     return true;
 }
 
-auto firmware(Vcpu& v, const FirmwareCall& call, Exit& out) noexcept -> bool {
+[[gnu::noinline]] auto firmware(Vcpu& v, const FirmwareCall& call, Exit& out) noexcept -> bool {
     using Kind = FirmwareCall::Kind;
     switch (call.kind) {
         case Kind::answer: return answer(v, call.value);
@@ -85,9 +89,8 @@ auto on_wait(Vcpu& v, std::uint32_t iss, Exit& out) noexcept -> bool {
         out = exit::Yield{};
         return true;
     }
-    Interrupt next;
-    const auto& c = v.vm().controller();
-    if (!v.mailbox().empty() || (c && c.peek(c.self, v.id(), next))) {
+    if (interrupt_waits(v)) {
+        refresh_interrupts(v);
         advance(v, v.pending.length);
         return false;
     }
@@ -103,13 +106,14 @@ auto on_call(Vcpu& v, bool secure, Exit& out) noexcept -> bool {
     if (!secure) v.context.set<"PC">(v.context.get<"PC">() - 4);
     const auto& policy = v.vm().policy();
     const auto number = v.x(0);
-    if (policy.power) {
+    if (policy.power && is_firmware_call(number)) [[unlikely]] {
         const auto call = decode_call(number, v.x(1), v.x(2), v.x(3));
-        if (call.kind != FirmwareCall::Kind::unknown) return firmware(v, call, out);
+        return firmware(v, call, out);
     }
     if (!(secure ? policy.secure_calls : policy.hypercalls)) return answer(v, reg(FirmwareResult::not_supported));
     v.pending.kind = Pending::Kind::call;
-    out = exit::Hypercall{number, {v.x(1), v.x(2), v.x(3), v.x(4), v.x(5), v.x(6)}, secure};
+    const auto& c = v.context;
+    out = exit::Hypercall{number, {c.get<"X">(1), c.get<"X">(2), c.get<"X">(3), c.get<"X">(4), c.get<"X">(5), c.get<"X">(6)}, secure};
     return true;
 }
 

@@ -75,13 +75,36 @@ void set_base_register(Vcpu& v, unsigned n, std::uint64_t value) noexcept {
     else write<"SP_EL0">(value);
 }
 
+auto finish_part(Vcpu& v, std::uint64_t value) noexcept -> bool {
+    auto& p = v.pending;
+    if (!p.access.write) {
+        if (p.access.vector) {
+            v.context.raw<"V">(p.access.reg, p.access.high) = narrow(value, p.access.bytes);
+            if (!p.access.high) v.context.raw<"V">(p.access.reg, true) = 0;
+            if (v.hal->host_fp == HostFp::none) axvcpu_fp_load(&v.context);
+        } else {
+            v.set_x(p.access.reg, loaded_value(p.access, value));
+        }
+    }
+    if (p.insn.count == 0) return true;
+    if (++p.part < p.insn.count) return false;
+    if (p.insn.writeback) set_base_register(v, p.insn.base, base_register(v, p.insn.base) + static_cast<std::uint64_t>(p.insn.step));
+    return true;
+}
+
 /// Powers a suspended, still bound vCPU up again: the context after reset, loaded into this CPU.
 void Arch::power_up(Vcpu& v) noexcept {
     auto& cpu = *v.percpu;
     const auto entry = v.pending.addr;
     const auto arg = v.pending.arg;
     unbind(v);
+    // The timers go on while the CPU is off: one of them may be what is to wake it.
+    const auto keep = std::array{v.context.get<"CNTV_CVAL_EL0">(), v.context.get<"CNTV_CTL_EL0">(), v.context.get<"CNTP_CVAL_EL0">(), v.context.get<"CNTP_CTL_EL0">()};
     static_cast<void>(reset(v, entry, arg));
+    v.context.set<"CNTV_CVAL_EL0">(keep[0]);
+    v.context.set<"CNTV_CTL_EL0">(keep[1]);
+    v.context.set<"CNTP_CVAL_EL0">(keep[2]);
+    v.context.set<"CNTP_CTL_EL0">(keep[3]);
     static_cast<void>(bind(v, cpu));
 }
 
@@ -93,25 +116,9 @@ auto Arch::complete(Vcpu& v, std::uint64_t value) noexcept -> Result<void> {
         case Pending::Kind::call: v.set_x(0, value); break;
         case Pending::Kind::register_read: v.set_x(p.reg, value); break;
         case Pending::Kind::mmio:
-            if (!p.access.write) {
-                if (p.access.vector) {
-                    auto& low = v.context.raw<"V">(p.access.reg, p.access.high);
-                    low = narrow(value, p.access.bytes);
-                    if (!p.access.high) v.context.raw<"V">(p.access.reg, true) = 0;
-                } else {
-                    v.set_x(p.access.reg, loaded_value(p.access, value));
-                }
-            }
-            if (p.insn.count != 0) {
-                if (++p.part < p.insn.count) {
-                    p.more = true;  // finished parts stay finished; the next run() asks for the next one
-                    return {};
-                }
-                p.more = false;
-                if (p.insn.writeback) {
-                    set_base_register(v, p.insn.base, base_register(v, p.insn.base) + static_cast<std::uint64_t>(p.insn.step));
-                }
-                if (p.access.vector && !p.access.write && v.hal->host_fp == HostFp::none) axvcpu_fp_load(&v.context);
+            if (!finish_part(v, value)) {
+                p.more = true;  // the next run() asks for the next part
+                return {};
             }
             break;
         case Pending::Kind::power_on: v.set_x(0, reg(FirmwareResult::success)); break;

@@ -43,10 +43,18 @@ constexpr auto psci_features(std::uint32_t function) noexcept -> FirmwareCall {
 }
 }  // namespace detail
 
+/// Whether a fast call (bit 31) lies in the Arm architecture or standard-service range: ours to answer or to refuse. What lies
+/// beyond is the hypervisor's.
+constexpr auto is_firmware_call(std::uint64_t x0) noexcept -> bool {
+    const auto range = static_cast<std::uint32_t>(x0) & 0xBF00'0000;
+    return range == 0x8000'0000 || range == 0x8400'0000;
+}
+
 /// Decodes a PSCI or SMCCC architecture call. `x0` to `x3` as the guest left them: the 32-bit forms use the low halves (A10).
 constexpr auto decode_call(std::uint64_t x0, std::uint64_t x1, std::uint64_t x2, std::uint64_t x3) noexcept -> FirmwareCall {
     using Kind = FirmwareCall::Kind;
     const auto function = static_cast<std::uint32_t>(x0);  // W0: the upper half of X0 means nothing
+    if (!is_firmware_call(x0)) return {};
     if ((function & detail::smc64) == 0) {
         x1 = static_cast<std::uint32_t>(x1);
         x2 = static_cast<std::uint32_t>(x2);
@@ -72,10 +80,7 @@ constexpr auto decode_call(std::uint64_t x0, std::uint64_t x1, std::uint64_t x2,
                                       ? FirmwareResult::success : FirmwareResult::not_supported);
         default: break;
     }
-    // The rest of the Arm architecture and standard-service ranges is ours to refuse; what lies beyond is the hypervisor's.
-    const auto owner = function >> 24 & 0x3F;
-    if ((function >> 31) != 0 && (owner == 0 || owner == 4)) return detail::answer(FirmwareResult::not_supported);
-    return {};
+    return detail::answer(FirmwareResult::not_supported);
 }
 
 /// ICC_SGI1R_EL1 and its siblings (IHI 0069, ICC_SGI1R_EL1): the affinity 3.2.1 group, 16 targets from 16 * RS upwards.

@@ -10,7 +10,7 @@ namespace axvcpu::aarch64 {
 
 namespace {
 
-constexpr std::uint32_t virtual_timer = 27, physical_timer = 30;  // PPIs, as DEN 0094 (BSA) assigns them
+constexpr std::uint32_t virtual_timer = 27;  // its PPI, as DEN 0094 (BSA) assigns it
 
 /// ICH_LR<n>_EL2.
 struct ListRegister {
@@ -143,8 +143,7 @@ auto on_interrupt(Vcpu& v, Exit& out) noexcept -> bool {
             if (ours) refresh_interrupts(v);
             return out = exit::TimerExpired{}, true;
         }
-        if (now >= physical_timer_deadline(v) && c) {
-            c.line(c.self, v.id(), physical_timer, true);
+        if (v.physical_armed && now >= physical_timer_deadline(v)) {  // once: arm_deadline raises the line and waits no longer
             arm_deadline(v);
             ours = true;
         }
@@ -161,7 +160,32 @@ auto on_interrupt(Vcpu& v, Exit& out) noexcept -> bool {
     return true;
 }
 
+auto interrupt_waits(Vcpu& v) noexcept -> bool {
+    if (!v.mailbox().empty()) return true;
+    const auto& c = v.vm().controller();
+    if (!c) return false;
+    Interrupt next;
+    if (c.peek(c.self, v.id(), next)) return true;
+    for (auto used = v.lr_used; used != 0; used &= used - 1)
+        if (ListRegister{read_list_register(static_cast<unsigned>(std::countr_zero(used)))}.is(ListRegister::pending)) return true;
+    return false;
+}
+
+void drop_interrupts(Vcpu& v) noexcept {
+    if (const auto& c = v.vm().controller(); c) {
+        for (auto used = v.lr_used; used != 0; used &= used - 1) {
+            const auto n = static_cast<unsigned>(std::countr_zero(used));
+            c.retire(c.self, v.id(), v.lr[n], ListRegister{v.saved_lr[n]}.is(ListRegister::pending), false);
+        }
+        if (v.timer_linked) c.line(c.self, v.id(), virtual_timer, false);
+        if (v.physical_line) c.line(c.self, v.id(), 30, false);
+    }
+    v.lr_used = 0;
+    v.lr_overflow = v.timer_linked = v.physical_line = false;
+}
+
 void load_interrupts(Vcpu& v) noexcept {
+    write<"ICC_SRE_EL1">(7);  // a guest may have changed it where it can be changed
     if (v.machine().passthrough_interrupts) return write<"ICH_HCR_EL2">(0);
     write<"ICH_VMCR_EL2">(v.vmcr);
     write<"ICH_AP0R0_EL2">(v.ap0[0]);

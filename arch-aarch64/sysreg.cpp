@@ -58,7 +58,6 @@ auto on_physical_timer(Vcpu& v, SysregTrap t) noexcept -> bool {
     else if (e == iss_of<"CNTP_TVAL_EL0">) c.set<"CNTP_CVAL_EL0">(now + static_cast<std::uint64_t>(static_cast<std::int64_t>(static_cast<std::int32_t>(value))));
     else return undefined(v);  // the counter is read-only
     arm_deadline(v);
-    refresh_interrupts(v);  // its line may have moved
     return done(v);
 }
 

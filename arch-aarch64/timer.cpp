@@ -10,6 +10,8 @@ namespace axvcpu::aarch64 {
 auto guest_counter(const Vcpu& v) noexcept -> std::uint64_t { return read<"CNTPCT_EL0">() - v.machine().counter_offset; }
 
 namespace {
+constexpr std::uint32_t physical_timer = 30;  // its PPI, as DEN 0094 (BSA) assigns it
+
 /// When a timer with this control and compare value fires, in host ticks.
 auto fires_at(const Vcpu& v, std::uint64_t control, std::uint64_t compare) noexcept -> std::uint64_t {
     if ((control & 3) != 1) return no_deadline;  // not ENABLE, or IMASK
@@ -26,12 +28,13 @@ void arm_deadline(Vcpu& v) noexcept {
     if (v.machine().passthrough_timer) return;
     const bool e2h = v.percpu->e2h;
     auto physical = physical_timer_deadline(v);
-    if (const auto& c = v.vm().controller(); physical != no_deadline && c) {
-        const bool fires = read<"CNTPCT_EL0">() >= physical;
-        c.line(c.self, v.id(), 30, fires);
-        if (fires) physical = no_deadline;  // the line is up: nothing more to wait for
-    } else if (c) {
-        c.line(c.self, v.id(), 30, false);
+    const bool fires = physical != no_deadline && read<"CNTPCT_EL0">() >= physical;
+    if (fires) physical = no_deadline;  // its line is up: nothing more to wait for
+    v.physical_armed = physical != no_deadline;
+    if (const auto& c = v.vm().controller(); c && fires != v.physical_line) {
+        v.physical_line = fires;
+        c.line(c.self, v.id(), physical_timer, fires);
+        refresh_interrupts(v);
     }
     const auto target = std::min(v.run_deadline, physical);
     if (target == no_deadline) return disarm_deadline(v);

@@ -29,7 +29,7 @@ auto hcr(const Vm& vm, const PerCpu& cpu) noexcept -> std::uint64_t {
                     | bit(13) | bit(14)               // TWI, TWE
                     | bit(16) | bit(18) | bit(19)     // TID1, TID3, TSC
                     | bit(20) | bit(21) | bit(22)     // TIDCP, TACR, TSW
-                    | bit(31) | bit(35);              // RW, TLOR
+                    | bit(31) | bit(35) | bit(36);    // RW, TLOR, TERR
     if (vm.passthrough_interrupts) v &= ~(bit(13) | bit(14));       // it waits on its own CPU
     else v |= bit(3) | bit(4) | bit(5);                             // FMO, IMO, AMO
     if (!vm.policy().yields) v &= ~bit(14);
@@ -95,6 +95,8 @@ Vcpu::Vcpu(Vm& vm, const CreateConfig& c) noexcept
 
 auto Arch::check(const Vm& vm, const CreateConfig& c) noexcept -> Result<void> {
     if (c.entry.value % 4 != 0) return Error{Code::misaligned, "an entry point that is a multiple of 4", 4, c.entry.value};
+    if (vm.passthrough_timer && !vm.passthrough_interrupts)
+        return Error{Code::bad_value, "a VM with the timer passed through to have its interrupts passed through, too"};
     if (c.id >= vm.vcpus()) return Error{Code::bad_value, "a vCPU id below the VM's number of slots", vm.vcpus(), c.id};
     if (c.mpidr && (*c.mpidr & ~affinity_mask) != 0) return Error{Code::bad_value, "affinity fields of MPIDR_EL1 only", affinity_mask, *c.mpidr};
     return {};
@@ -109,8 +111,7 @@ auto Arch::reset(Vcpu& v, GuestPhysAddr entry, std::uint64_t arg) noexcept -> Re
     v.context.set<"X">(arg);
     v.pending = {};
     v.outstanding_ = Outstanding::none;
-    v.lr_used = 0;
-    v.lr_overflow = v.timer_linked = false;
+    drop_interrupts(v);
     v.vmcr = 0;
     v.ap0 = {};
     v.ap1 = {};
@@ -139,7 +140,7 @@ auto Arch::bind(Vcpu& v, PerCpu& cpu) noexcept -> Result<void> {
 
     const auto daif = mask_interrupts();
     v.cpu_ = here;
-    v.armed_for = 0;
+    v.armed_for = no_deadline;
     v.percpu = &cpu;
     cpu.bound = &v;
     if (vm.passthrough_interrupts) cpu.trusted = &v;
@@ -175,41 +176,8 @@ void Arch::unbind(Vcpu& v) noexcept {
     v.move(State::ready, State::free);
 }
 
-auto Arch::run(Vcpu& v, std::uint64_t deadline) noexcept -> Result<Exit> {
-    if (v.hal->this_cpu() != v.cpu_) [[unlikely]]
-        return Error{Code::wrong_cpu, "the CPU that the vCPU is bound to", static_cast<std::uint64_t>(v.cpu_), static_cast<std::uint64_t>(v.hal->this_cpu())};
-    if (v.state() != State::ready) [[unlikely]] return Vcpu::bad_state("a bound vCPU that is on and not running", State::ready, v.state());
-    if (v.outstanding_ == Outstanding::terminal) [[unlikely]]
-        return Error{Code::bad_state, "a reset after a terminal exit"};
-    Result<Exit> out{Exit{exit::Nothing{}}};
-    if (v.outstanding_ == Outstanding::instruction) static_cast<void>(retry(v));
-    v.state_.store(State::running, std::memory_order_relaxed);
-    const auto daif = mask_interrupts();
-    v.run_deadline = deadline;
-    if (v.pending.more) {
-        next_part(v, *out);
-    } else {
-        if (deadline != no_deadline || physical_timer_deadline(v) != no_deadline) arm_deadline(v);
-        resume_guest_timer(v);
-        run_loop(v, *out);
-        // Nothing of the guest may interrupt the host: not its timers, nor a list register that wants attention.
-        pause_guest_timer(v);
-        disarm_deadline(v);
-        if (v.lr_used != 0 && read<"ICH_MISR_EL2">() != 0) refresh_interrupts(v);
-    }
-    isb();  // VBAR_EL2 is the host's again before an interrupt can be taken
-    restore_interrupts(daif);
-    auto after = State::ready;
-    if (out->kind() != ExitKind::event) [[likely]] {
-        v.outstanding_ = out->kind() == ExitKind::instruction ? Outstanding::instruction : Outstanding::terminal;
-        if (v.outstanding_ == Outstanding::terminal && !out->is<exit::FailEntry>()) after = State::off;
-    }
-    v.state_.store(after, std::memory_order_release);
-    return out;
-}
-
 /// Enters until something has to leave. `out` is set when it returns.
-auto Arch::run_loop(Vcpu& v, Exit& out) noexcept -> bool {
+[[gnu::always_inline]] inline auto Arch::run_loop(Vcpu& v, Exit& out) noexcept -> bool {
     const auto host_vbar = read<"VBAR_EL2">();
     const bool switch_fp = v.hal->host_fp == HostFp::per_exit;
     for (;;) {
@@ -232,6 +200,37 @@ auto Arch::run_loop(Vcpu& v, Exit& out) noexcept -> bool {
         if (vector == 0 ? leave_synchronous(v, out) : vector == 3 ? (out = exit::Exception{v.context.get<"ESR_EL2">(), 0}, true) : on_interrupt(v, out))
             return true;
     }
+}
+
+auto Arch::run(Vcpu& v, std::uint64_t deadline) noexcept -> Result<Exit> {
+    if (v.hal->this_cpu() != v.cpu_) [[unlikely]]
+        return Error{Code::wrong_cpu, "the CPU that the vCPU is bound to", static_cast<std::uint64_t>(v.cpu_), static_cast<std::uint64_t>(v.hal->this_cpu())};
+    if (v.state() != State::ready) [[unlikely]] return Vcpu::bad_state("a bound vCPU that is on and not running", State::ready, v.state());
+    if (v.outstanding_ == Outstanding::terminal) [[unlikely]]
+        return Error{Code::bad_state, "a reset after a terminal exit"};
+    Result<Exit> out{Exit{exit::Nothing{}}};
+    if (v.outstanding_ == Outstanding::instruction) static_cast<void>(retry(v));
+    v.state_.store(State::running, std::memory_order_relaxed);
+    const auto daif = mask_interrupts();
+    v.run_deadline = deadline;
+    if (!v.pending.more || !next_part(v, *out)) {
+        if (deadline != no_deadline || (v.context.get<"CNTP_CTL_EL0">() & 3) == 1) arm_deadline(v);
+        if (v.timer_control != 0) resume_guest_timer(v);
+        run_loop(v, *out);
+        // Nothing of the guest may interrupt the host: not its timers, nor a list register that wants attention.
+        pause_guest_timer(v);
+        if (v.deadline_armed) disarm_deadline(v);
+        if (v.lr_used != 0 && read<"ICH_MISR_EL2">() != 0) refresh_interrupts(v);
+    }
+    isb();  // VBAR_EL2 is the host's again before an interrupt can be taken
+    restore_interrupts(daif);
+    auto after = State::ready;
+    if (out->kind() != ExitKind::event) [[likely]] {
+        v.outstanding_ = out->kind() == ExitKind::instruction ? Outstanding::instruction : Outstanding::terminal;
+        if (v.outstanding_ == Outstanding::terminal && !out->is<exit::FailEntry>()) after = State::off;
+    }
+    v.state_.store(after, std::memory_order_release);
+    return out;
 }
 
 }  // namespace axvcpu::aarch64

@@ -61,9 +61,9 @@ auto set_host_extensions(bool on) noexcept -> bool;
 /// A lock for short sections; masks nothing.
 class Spinlock {
 public:
-    void lock() noexcept { while (!try_lock()) {} }
-    auto try_lock() noexcept -> bool { return !held_.test_and_set(std::memory_order_acquire); }
-    void unlock() noexcept { held_.clear(std::memory_order_release); }
+    inline void lock() noexcept { while (!try_lock()) {} }
+    inline auto try_lock() noexcept -> bool { return !held_.test_and_set(std::memory_order_acquire); }
+    inline void unlock() noexcept { held_.clear(std::memory_order_release); }
 
 private:
     std::atomic_flag held_{};
@@ -72,8 +72,8 @@ private:
 /// Holds a lock for a scope.
 class [[nodiscard]] Guard {
 public:
-    explicit Guard(Spinlock& lock) noexcept : lock_(lock) { lock_.lock(); }
-    ~Guard() { lock_.unlock(); }
+    inline explicit Guard(Spinlock& lock) noexcept : lock_(lock) { lock_.lock(); }
+    inline ~Guard() { lock_.unlock(); }
     Guard(const Guard&) = delete;
     auto operator=(const Guard&) -> Guard& = delete;
 

@@ -29,7 +29,11 @@ Guest::Guest(unsigned number, const Options& o, HostPhysAddr memory) noexcept
     }
 }
 
-auto Guest::exits(std::size_t reason) const noexcept -> std::uint64_t { return exits_[reason].load(std::memory_order_relaxed); }
+auto Guest::exits(std::size_t reason) const noexcept -> std::uint64_t {
+    std::uint64_t sum = 0;
+    for (unsigned v = 0; v < options_.vcpus; ++v) sum += threads_[v].exits[reason];
+    return sum;
+}
 
 /// Bytes go straight out while one VM has the console; with several, whole lines with the VM's name.
 void Guest::transmit(std::uint8_t byte) noexcept {
@@ -104,8 +108,8 @@ void Guest::crash(const char* what, const Exit& e, Vcpu<Host>::Bound& on_cpu) no
     finish(End::crashed);
 }
 
-auto Guest::handle(Thread&, Vcpu<Host>::Bound& on_cpu, const Exit& e) noexcept -> Next {
-    exits_[e.index()].fetch_add(1, std::memory_order_relaxed);
+auto Guest::handle(Thread& t, Vcpu<Host>::Bound& on_cpu, const Exit& e) noexcept -> Next {
+    ++t.exits[e.index()];
     return e.match(
         [&](exit::MmioRead m) {
             if (m.addr.value - uart_base.value >= device::Pl011::size) return static_cast<void>(on_cpu.fail()), Next::run;

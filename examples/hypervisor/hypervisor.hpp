@@ -61,6 +61,7 @@ struct Thread {
     bool start = false;           ///< turned on by another vCPU while it was still leaving its CPU
     std::uint64_t deadline = no_deadline;
     Thread* next = nullptr;       ///< in the ready queue
+    std::array<std::uint64_t, Exit::reasons> exits{};  ///< counted by whoever runs it
 };
 
 /// One virtual machine.
@@ -107,7 +108,6 @@ private:
     std::size_t line_length_ = 0;
     Thread threads_[max_vcpus];
     std::atomic<End> end_{End::none};
-    std::array<std::atomic<std::uint64_t>, Exit::reasons> exits_{};
 };
 
 /// The scheduler: each CPU takes the next ready vCPU, for `slice` ticks while others wait.

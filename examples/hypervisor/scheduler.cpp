@@ -22,9 +22,16 @@ void enqueue(Thread& t) noexcept {
     waiting.fetch_add(1, std::memory_order_relaxed);
 }
 
-void kick_idle_cpu() noexcept {
-    const auto idle = idle_cpus.load() & ~(std::uint64_t{1} << runtime::this_cpu());
-    if (idle != 0) runtime::send_interrupt(static_cast<unsigned>(std::countr_zero(idle)), 0);
+/// Somebody has to look at the queue: a sleeping CPU, claimed so that the next call takes another one; or, when none sleeps, this
+/// one, so that what runs here from now on has a time slice.
+void call_for_a_cpu() noexcept {
+    const auto here = std::uint64_t{1} << runtime::this_cpu();
+    for (auto idle = idle_cpus.load() & ~here; idle != 0; idle = idle_cpus.load() & ~here) {
+        const auto bit = idle & -idle;
+        if ((idle_cpus.fetch_and(~bit) & bit) == 0) continue;
+        return runtime::send_interrupt(static_cast<unsigned>(std::countr_zero(bit)), 0);
+    }
+    runtime::send_interrupt(runtime::this_cpu(), 0);
 }
 
 /// Calls f for each thread. Requires the lock.
@@ -110,6 +117,7 @@ auto pick(std::uint64_t& earliest) noexcept -> Thread* {
     if (first == nullptr) last = nullptr;
     waiting.fetch_sub(1, std::memory_order_relaxed);
     t->phase = Thread::Phase::running;
+    if (first != nullptr && (idle_cpus.load() & ~(std::uint64_t{1} << runtime::this_cpu())) != 0) call_for_a_cpu();
     return t;
 }
 
@@ -126,7 +134,7 @@ void make_ready(Thread& t) noexcept {
         if (t.phase == Thread::Phase::blocked) static_cast<void>(t.vcpu->unblock());
         enqueue(t);
     }
-    kick_idle_cpu();
+    call_for_a_cpu();
 }
 
 void Host::wake(std::uint32_t vm, std::uint32_t vcpu) noexcept {
@@ -138,7 +146,7 @@ void Host::wake(std::uint32_t vm, std::uint32_t vcpu) noexcept {
         static_cast<void>(t.vcpu->unblock());
         enqueue(t);
     }
-    kick_idle_cpu();
+    call_for_a_cpu();
 }
 
 void schedule_forever(unsigned cpu) noexcept {

@@ -112,7 +112,8 @@ auto Gicv3::take(std::uint32_t vcpu, Interrupt& out) noexcept -> bool {
         if (b == nullptr) return false;
         const auto bit = 1u << out.id % 32;
         if ((b->listed.fetch_or(bit) & bit) != 0) continue;  // another vCPU has just taken this SPI
-        b->latched.fetch_and(~bit);
+        // An edge is with the CPU now. A level that software made pending stays so until it has become active.
+        if (!out.level) b->latched.fetch_and(~bit);
         return true;
     }
 }
@@ -122,7 +123,7 @@ auto Gicv3::wanted(std::uint32_t vcpu, std::uint32_t id, bool active) noexcept -
     if (b == nullptr) return false;
     const auto bit = 1u << id % 32;
     const bool edge = (b->edge.load(relaxed) & bit) != 0;
-    if (active) return edge && (b->latched.fetch_and(~bit) & bit) != 0;  // a level is looked at again when it has been ended
+    if (active) return (b->latched.fetch_and(~bit) & bit) != 0 && edge;  // a level is looked at again when it has been ended
     if (id >= 32 && (cpus_[vcpu].routed[id / 32 - 1].load(relaxed) & bit) == 0) return false;
     if ((b->enabled.load(relaxed) & bit) == 0) return false;
     if (edge) b->latched.fetch_and(~bit);  // pending once already: a second edge adds nothing
@@ -133,7 +134,9 @@ void Gicv3::retire(std::uint32_t vcpu, std::uint32_t id, bool pending, bool acti
     auto* b = bank_of(vcpu, id);
     if (b == nullptr) return;
     const auto bit = 1u << id % 32;
-    if (pending && (b->edge.load(relaxed) & bit) != 0) b->latched.fetch_or(bit);
+    const bool edge = (b->edge.load(relaxed) & bit) != 0;
+    if (pending && edge) b->latched.fetch_or(bit);
+    if (!pending && !edge) b->latched.fetch_and(~bit);
     if (active) b->active.fetch_or(bit);
     b->listed.fetch_and(~bit);
     // It may be deliverable at once: by this vCPU, or by the one that it has been routed to meanwhile.

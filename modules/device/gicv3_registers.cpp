@@ -118,6 +118,7 @@ auto Gicv3::distributor(std::uint64_t offset, DeviceAccess& a) noexcept -> std::
         if (!a.write) return spread(edge.load() >> half & 0xFFFF);
         const auto bits = gather(static_cast<std::uint32_t>(a.value)) << half;
         edge.store((edge.load() & ~(0xFFFFu << half)) | bits);
+        changed(0, id / 32, 0xFFFFu << half);
         return 0;
     }
     if (byte_range(0x6100, 0x6100 + 8 * 32 * spi_words)) {
@@ -172,6 +173,7 @@ auto Gicv3::redistributor(std::uint32_t owner, std::uint64_t offset, DeviceAcces
     if (offset == 0xC04 && a.width == 4) {    // ICFGR1
         if (!a.write) return spread(cpu.bank.edge.load() >> 16);
         cpu.bank.edge.store(0xFFFF | gather(static_cast<std::uint32_t>(a.value)) << 16);
+        changed(owner, 0, ~0u);
         return 0;
     }
     return identification(offset);

@@ -18,11 +18,11 @@ public:
     /// A byte for the guest. False: the FIFO is full, the byte is lost and the overrun bit set, as on the wire.
     auto receive(std::uint8_t byte) noexcept -> bool;
     /// The interrupt line (UARTINTR), level-triggered.
-    auto line() const noexcept -> bool { return (raw_ & mask_) != 0; }
+    inline auto line() const noexcept -> bool { return (raw_ & mask_) != 0; }
 
 private:
     enum Interrupt : std::uint32_t { receive_ready = 1 << 4, transmit_ready = 1 << 5, receive_timeout = 1 << 6, overrun = 1 << 10 };
-    auto fifo_depth() const noexcept -> unsigned { return (line_control_ & 0x10) != 0 ? 32 : 1; }
+    inline auto fifo_depth() const noexcept -> unsigned { return (line_control_ & 0x10) != 0 ? 32 : 1; }
     auto receive_level() const noexcept -> unsigned;
     void update_receive() noexcept;
 

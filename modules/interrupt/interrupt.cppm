@@ -46,7 +46,7 @@ struct InterruptControllerTable {
     bool (*wanted)(void*, std::uint32_t, std::uint32_t, bool) noexcept = nullptr;
     void (*retire)(void*, std::uint32_t, std::uint32_t, bool, bool) noexcept = nullptr;
     void (*line)(void*, std::uint32_t, std::uint32_t, bool) noexcept = nullptr;
-    explicit operator bool() const noexcept { return self != nullptr; }
+    constexpr explicit operator bool() const noexcept { return self != nullptr; }
 };
 
 template <InterruptController T>

@@ -178,6 +178,7 @@ auto Stage2::log_dirty(GuestPhysAddr from, std::uint64_t size) noexcept -> Resul
 }
 
 auto Stage2::mark_dirty(GuestPhysAddr a) noexcept -> Result<void> {
+    if (a.value >> bits_ != 0) return Error{Code::bad_value, "an address in the guest-physical space", std::uint64_t{1} << bits_, a.value};
     const Place at = find(a);
     Entry old = load(at.entry);
     if (!present(old)) return Error{Code::absent, "a mapping at the address", 0, a.value};

@@ -158,3 +158,11 @@ TEST_CASE("tables agree with a map of pages, whatever is done to them", "[stage2
     }
     CHECK(Arena::live == 0);  // every table was given back
 }
+
+TEST_CASE("no address beyond the guest-physical space is followed", "[stage2]") {
+    Tables t(3, 39);
+    for (const std::uint64_t a : {std::uint64_t{1} << 39, std::uint64_t{1} << 47, ~std::uint64_t{0}}) {
+        CHECK(t.s.mark_dirty({a}).error().code == Code::bad_value);
+        CHECK(t.s.walk({a}).error().code == Code::bad_value);
+    }
+}

@@ -210,3 +210,70 @@ TEST_CASE("one clock for the VM: it starts near zero and its vCPUs agree", "[tim
     CHECK(first < runtime::frequency() * 10);
     CHECK(m.vm.core().counter_offset + first <= runtime::now());
 }
+
+GUEST(physical_wfi, GIC_ON "mrs x9, CNTPCT_EL0\nadd x9, x9, x0\nmsr CNTP_CVAL_EL0, x9\nmov x10, #1\nmsr CNTP_CTL_EL0, x10\nmsr DAIFSet, #2\n1: wfi\nmrs x11, ISR_EL1\ncbz x11, 1b\nmov x10, #3\nmsr CNTP_CTL_EL0, x10\nmov x1, #77\n" REPORT);
+
+TEST_CASE("the emulated physical timer wakes a guest that waits for it, bound or not", "[timer]") {
+    Machine m(physical_wfi, runtime::frequency() / 200, {.gic = true});
+    {
+        auto b = percpu().bind(m.vcpu());
+        const auto e = b.run();
+        REQUIRE(e);
+        REQUIRE(e->is<exit::Halt>());
+        REQUIRE(b.complete());
+    }
+    const auto deadline = m.vcpu().deadline();
+    REQUIRE(deadline != no_deadline);
+    while (runtime::now() < deadline) {}
+    auto b = percpu().bind(m.vcpu());
+    CHECK(run_to_report(b)[0] == 77);
+}
+
+GUEST(physical_ignored, GIC_ON "msr DAIFSet, #2\nmsr CNTP_CVAL_EL0, xzr\nmov x10, #1\nmsr CNTP_CTL_EL0, x10\n1: b 1b\n");
+
+TEST_CASE("a guest that lets its physical timer fire for ever keeps no host interrupt away", "[timer][hostile]") {
+    static unsigned count = 0;
+    count = 0;
+    runtime::set_handler(2, [](unsigned) { ++count; });
+    Machine m(physical_ignored, 0, {.gic = true});
+    auto b = percpu().bind(m.vcpu());
+    auto e = b.run(runtime::now() + runtime::frequency() / 100);
+    REQUIRE(e);
+    REQUIRE(e->is<exit::TimerExpired>());
+    runtime::mask_interrupts();
+    runtime::send_interrupt(0, 2);
+    e = b.run(runtime::now() + 10 * runtime::frequency());
+    REQUIRE(e);
+    CHECK(e->is<exit::ExternalInterrupt>());
+    runtime::unmask_interrupts();
+    runtime::mask_interrupts();
+    CHECK(count == 1);
+}
+
+GUEST(pending_off, GIC_ON "msr DAIFSet, #2\nmov x1, #1\nmovk x1, #0x0700, lsl #16\nmsr S3_0_C12_C11_5, x1\nisb\n" REPORT "ldr w0, =0x84000002\nhvc #0\n.ltorg\n");
+
+TEST_CASE("an interrupt that a vCPU held when it was turned off is not lost", "[gic]") {
+    Machine m(pending_off, 0, {.gic = true});
+    {
+        auto b = percpu().bind(m.vcpu());
+        static_cast<void>(run_to_report(b));
+        REQUIRE(b.complete());
+        const auto e = b.run();
+        REQUIRE(e);
+        REQUIRE(e->is<exit::CpuDown>());
+    }
+    REQUIRE(m.vcpu().reset(m.at(self_sgi)));
+    auto b = percpu().bind(m.vcpu());
+    CHECK(run_to_report(b)[0] >= 3);  // three of its own, and the one from before
+}
+
+GUEST(gic_pairs, "movz x9, #0x0800, lsl #16\nadd x9, x9, #0x400\nadd x9, x9, #64\nmovz x1, #0x3020\nmovk x1, #0x5040, lsl #16\nstp w1, w1, [x9]\nldp w2, w3, [x9], #8\nldr w4, [x9, #-8]!\nmov x1, x2\nmov x2, x3\nmov x3, x4\n" REPORT);
+
+TEST_CASE("pairs and writeback reach the interrupt controller, too", "[gic][mmio][A1]") {
+    Machine m(gic_pairs, 0, {.gic = true});
+    auto b = percpu().bind(m.vcpu());
+    const auto r = run_to_report(b);
+    CHECK(r[0] == 0x5040'3020);
+    CHECK(r[1] == 0x5040'3020);
+    CHECK(r[2] == 0x5040'3020);
+}

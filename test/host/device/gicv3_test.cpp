@@ -155,3 +155,14 @@ TEST_CASE("every register of the file answers every access without harm", "[gicv
     DeviceAccess beyond{{gicr + 3 * 0x2'0000}, 0, 4, false};
     CHECK_FALSE(f.gic.access(0, beyond));
 }
+
+TEST_CASE("a level interrupt that software made pending stays pending until it is active", "[gicv3]") {
+    Fixture f;
+    f.enable_spi(44, 0x80);
+    f.write(gicd + 0x204, 1u << 12);        // GICD_ISPENDR1
+    CHECK(f.take(0) == 44);
+    CHECK(f.gic.wanted(0, 44, false));      // looked at again before the guest took it
+    CHECK_FALSE(f.gic.wanted(0, 44, true)); // taken
+    f.gic.retire(0, 44, false, false);
+    CHECK_FALSE(f.take(0));
+}
