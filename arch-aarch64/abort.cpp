@@ -115,9 +115,34 @@ auto next_part(Vcpu& v, Exit& out) noexcept -> bool {
     }
 }
 
+/// A device's register, read or written by a plain load or store: the one case that is common.
+auto on_plain_access(Vcpu& v, Esr esr, GuestPhysAddr addr, Exit& out) noexcept -> bool {
+    const auto access = *decode_access(esr.value);
+    if (std::uint64_t value = 0; ask_controller(v, access, addr, value)) {
+        if (!access.write) v.set_x(access.reg, loaded_value(access, value));
+        advance(v, esr.length());
+        return false;
+    }
+    auto& p = v.pending;
+    p.kind = Pending::Kind::mmio;
+    p.length = static_cast<std::uint8_t>(esr.length());
+    p.access = access;
+    p.addr = addr;
+    p.insn.count = 0;
+    return device_access(v, access, addr, 0, 1, out);
+}
+
 auto on_abort(Vcpu& v, Esr esr, Exit& out) noexcept -> bool {
     const Abort abort{esr.iss()};
     const auto far = read<"FAR_EL2">();
+    // A data abort with ISV, a translation fault, not on the walk: HPFAR_EL2 is valid and nothing else has to be asked.
+    constexpr std::uint64_t shape = std::uint64_t{0x3F} << 26 | 1 << 24 | 1 << 7 | 0x3C, plain = std::uint64_t{0x24} << 26 | 1 << 24 | 0x04;
+    if ((esr.value & shape) == plain) [[likely]] {
+        if (const auto addr = fault_address(read<"HPFAR_EL2">(), far, false); !v.machine().is_ram(addr)) {
+            v.context.raw<"FAR_EL2">() = far;
+            return on_plain_access(v, esr, addr, out);
+        }
+    }
     v.context.raw<"FAR_EL2">() = far;
     GuestPhysAddr addr;
     if (abort.hpfar_valid()) [[likely]] {
@@ -131,20 +156,8 @@ auto on_abort(Vcpu& v, Esr esr, Exit& out) noexcept -> bool {
     const auto fault = abort.fault();
     if (!data || abort.on_table_walk() || (fault != Fault::translation && fault != Fault::permission) || v.machine().is_ram(addr))
         return fault_exit(v, esr, addr, out);
-    const auto access = decode_access(esr.value);
-    if (!access) [[unlikely]] return decode_from_memory(v, esr, addr, out);
-    if (std::uint64_t value = 0; ask_controller(v, *access, addr, value)) {
-        if (!access->write) v.set_x(access->reg, loaded_value(*access, value));
-        advance(v, esr.length());
-        return false;
-    }
-    auto& p = v.pending;
-    p.kind = Pending::Kind::mmio;
-    p.length = static_cast<std::uint8_t>(esr.length());
-    p.access = *access;
-    p.addr = addr;
-    p.insn.count = 0;
-    return device_access(v, *access, addr, 0, 1, out);
+    if ((esr.iss() >> 24 & 1) == 0) return decode_from_memory(v, esr, addr, out);  // ISV
+    return on_plain_access(v, esr, addr, out);
 }
 
 }  // namespace axvcpu::aarch64

@@ -150,7 +150,17 @@ auto tlb_maintenance(Vm&) noexcept -> TlbMaintenance;
 namespace axvcpu::aarch64 {
 
 // exception.cpp: faults for the guest, and the end of an instruction.
-void advance(Vcpu&, unsigned length) noexcept;
+auto advance_aarch32(std::uint64_t pstate) noexcept -> std::uint64_t;
+/// Moves behind an instruction of `length` bytes: PC, and what its end does to PSTATE (BTYPE, SS, or IT).
+inline void advance(Vcpu& v, unsigned length) noexcept {
+    auto& c = v.context;
+    c.set<"PC">(c.get<"PC">() + length);
+    auto pstate = c.get<"PSTATE">();
+    constexpr std::uint64_t aarch32 = 1 << 4, btype = 3 << 10, single_step = std::uint64_t{1} << 21;
+    if ((pstate & aarch32) != 0) [[unlikely]] pstate = advance_aarch32(pstate);
+    else pstate &= ~btype;
+    c.set<"PSTATE">(pstate & ~single_step);
+}
 /// Ends the outstanding part of a load or store; a load gets `value`. True: that was the last one, and the instruction is over.
 auto finish_part(Vcpu&, std::uint64_t value) noexcept -> bool;
 /// The register that a load or store uses as its base; 31 is the stack pointer that PSTATE selects.

@@ -9,15 +9,18 @@ import axvcpu.vm;
 namespace axvcpu::aarch64 {
 
 namespace {
-constexpr std::uint64_t aarch32 = 1 << 4, btype = 3 << 10, single_step = std::uint64_t{1} << 21;
+constexpr std::uint64_t aarch32 = 1 << 4;
+}  // namespace
 
 /// PSTATE.IT after one more instruction of an IT block (DDI 0487, AArch32 ITAdvance): IT[7:2] at 15..10, IT[1:0] at 26..25.
-constexpr auto advance_it(std::uint64_t pstate) noexcept -> std::uint64_t {
+auto advance_aarch32(std::uint64_t pstate) noexcept -> std::uint64_t {
     auto it = (pstate >> 10 & 0x3F) << 2 | (pstate >> 25 & 3);
     it = (it & 7) == 0 ? 0 : (it & 0xE0) | (it << 1 & 0x1F);
     constexpr std::uint64_t it_mask = std::uint64_t{0x3F} << 10 | std::uint64_t{3} << 25;
     return (pstate & ~it_mask) | (it >> 2) << 10 | (it & 3) << 25;
 }
+
+namespace {
 
 /// Takes an exception to EL1 (DDI 0487, AArch64.TakeException): return state, syndrome, vector, new PSTATE.
 void inject(Vcpu& v, std::uint64_t esr, std::optional<std::uint64_t> far) noexcept {
@@ -41,15 +44,6 @@ void inject(Vcpu& v, std::uint64_t esr, std::optional<std::uint64_t> far) noexce
     c.set<"PSTATE">(next);
 }
 }  // namespace
-
-void advance(Vcpu& v, unsigned length) noexcept {
-    auto& c = v.context;
-    c.set<"PC">(c.get<"PC">() + length);
-    auto pstate = c.get<"PSTATE">();
-    if ((pstate & aarch32) != 0) [[unlikely]] pstate = advance_it(pstate);
-    else pstate &= ~btype;
-    c.set<"PSTATE">(pstate & ~single_step);
-}
 
 void inject_undefined(Vcpu& v) noexcept {
     const bool wide = Esr{v.context.get<"ESR_EL2">()}.length() == 4;

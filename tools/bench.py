@@ -15,6 +15,8 @@ ROWS = [  # id, what, budget
     (7, "timer: arm, expire, take, end", 500),
     (8, "stage-2 fault, block mapped by the user's handler", 600),
 ]
+# Where a budget is not reached yet: what the row costs today. `--ceilings` (ax test budget) fails when a row gets worse.
+CEILINGS = {1: 385, 2: 625, 3: 605, 5: 315, 6: 725, 7: 800, 8: 735}
 
 
 def run(argv):
@@ -71,7 +73,7 @@ def table():
         for mode in ("E2H=0", "VHE"):
             empty = measured[mode][0][1]
             median = measured[mode][number][1] - empty
-            over = median > budget
+            over = median > (CEILINGS.get(number, budget) if "--ceilings" in sys.argv else budget)
             bad += over
             cells.append(f"{median}{'!' if over else ''}")
         print(f"{what:58} {budget:>7} {cells[0]:>7} {cells[1]:>7}")

@@ -74,6 +74,7 @@ level_build() {
   prepare sysroot aarch64
   build aarch64-test || return
   check "trampoline is the same bytes" "$root/test/budget/trampoline.sh" "$root/build/aarch64" "$root/build/aarch64-test"
+  check "a project that has the SDK as subproject" "$root/test/budget/downstream.sh"
   check "incremental builds" "$root/test/budget/incremental.sh" "$root/build/aarch64"
   check "sources compile as C++23" "$root/tools/build.sh" "$root/build/host-c++23" --native-file "$root/cross/native.ini" -Dcpp_std=c++23 -Dtests=false
 }
@@ -126,8 +127,11 @@ level_guests() {
 }
 
 level_budget() {
+  prepare guest arm64
   build aarch64 || { result "budget aarch64 (build)" 0 1; return; }
   check "trampoline's length" "$root/test/budget/trampoline_length.sh" "$root/build/aarch64"
+  check "cost of an exit has not grown" python3 "$root/tools/bench.py" table --ceilings
+  check "cost of a boot" python3 "$root/tools/bench.py" boot
 }
 
 prepare packages sources

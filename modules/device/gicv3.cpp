@@ -81,8 +81,8 @@ void Gicv3::send(std::uint32_t from, const exit::SendIpi& ipi) noexcept {
     }
 }
 
-/// The most urgent interrupt for a vCPU, and its bank.
-auto Gicv3::best(std::uint32_t vcpu, Interrupt& out) noexcept -> Bank* {
+/// The most urgent interrupt for a vCPU, and its bank. `taking`: a word with a single candidate needs no second look.
+auto Gicv3::best(std::uint32_t vcpu, Interrupt& out, bool taking) noexcept -> Bank* {
     if (vcpu >= vcpus_) return nullptr;
     auto& cpu = cpus_[vcpu];
     Bank* found = nullptr;
@@ -92,7 +92,7 @@ auto Gicv3::best(std::uint32_t vcpu, Interrupt& out) noexcept -> Bank* {
         auto& b = word == 0 ? cpu.bank : spis_[word - 1];
         auto candidates = deliverable(b) & (word == 0 ? ~0u : cpu.routed[word - 1].load(relaxed));
         if (candidates == 0) continue;
-        cpu.work.fetch_or(1u << word);
+        if (!taking || work != (1u << word) || !std::has_single_bit(candidates)) cpu.work.fetch_or(1u << word);
         for (; candidates != 0; candidates &= candidates - 1) {
             const auto n = static_cast<std::uint32_t>(std::countr_zero(candidates));
             const auto priority = b.priority[n].load(relaxed);
@@ -104,11 +104,11 @@ auto Gicv3::best(std::uint32_t vcpu, Interrupt& out) noexcept -> Bank* {
     return found;
 }
 
-auto Gicv3::peek(std::uint32_t vcpu, Interrupt& out) noexcept -> bool { return best(vcpu, out) != nullptr; }
+auto Gicv3::peek(std::uint32_t vcpu, Interrupt& out) noexcept -> bool { return best(vcpu, out, false) != nullptr; }
 
 auto Gicv3::take(std::uint32_t vcpu, Interrupt& out) noexcept -> bool {
     for (;;) {
-        auto* b = best(vcpu, out);
+        auto* b = best(vcpu, out, true);
         if (b == nullptr) return false;
         const auto bit = 1u << out.id % 32;
         if ((b->listed.fetch_or(bit) & bit) != 0) continue;  // another vCPU has just taken this SPI

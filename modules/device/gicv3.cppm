@@ -50,10 +50,10 @@ private:
         Word waker;                             // GICR_WAKER.ProcessorSleep
     };
 
-    auto bank_of(std::uint32_t vcpu, std::uint32_t id) noexcept -> Bank* {
+    inline auto bank_of(std::uint32_t vcpu, std::uint32_t id) noexcept -> Bank* {
         return id < 32 ? &cpus_[vcpu].bank : id <= last_spi ? &spis_[id / 32 - 1] : nullptr;
     }
-    auto best(std::uint32_t vcpu, Interrupt& out) noexcept -> Bank*;
+    auto best(std::uint32_t vcpu, Interrupt& out, bool taking) noexcept -> Bank*;
     auto deliverable(const Bank&) const noexcept -> std::uint32_t;
     void changed(std::uint32_t vcpu, std::uint32_t word, std::uint32_t mask) noexcept;
     void raise(std::uint32_t vcpu, std::uint32_t work) noexcept;
