@@ -93,7 +93,7 @@ level_system() {
     read -r cpu cpus vhe <<<"$row"
     words="-r cases vhe=$vhe"
     for a in "${catch2[@]}"; do words+=" ${a// /%20}"; done
-    python3 "$root/tools/machine.py" --bare "$image" --cpu "$cpu" --cpus "$cpus" --timeout 120 "--append=$words" >"$log/system" 2>&1 </dev/null
+    python3 "$root/tools/machine.py" --bare "$image" --cpu "$cpu" --cpus "$cpus" --timeout 400 "--append=$words" >"$log/system" 2>&1 </dev/null
     tap "system aarch64 $cpu vhe=$vhe cpus=$cpus" "ax test system aarch64 -- NAME" "$log/system" $?
   done
 }

@@ -9,7 +9,7 @@ constexpr std::uint64_t taken_base = 0x2'0000;  // where the guest notes what it
 
 auto run_to_report(Vcpu<Host>::Bound& b, bool host_interrupts = true) -> std::array<std::uint64_t, 6> {
     for (unsigned i = 0; i < 10'000; ++i) {
-        const auto e = b.run(runtime::now() + runtime::frequency());
+        const auto e = b.run(runtime::now() + 30 * runtime::frequency());  // a busy machine is slow
         REQUIRE(e);
         INFO("exit " << exit_names[e->index()]);
         REQUIRE_FALSE(e->is<exit::TimerExpired>());
@@ -125,9 +125,13 @@ TEST_CASE("a pending interrupt whose line falls before it is taken disappears", 
     m.gic.set_line(32, false);
     for (std::uint32_t id = 34; id < 74; ++id) m.gic.set_line(id, id < 72);
     REQUIRE(b.complete());
-    const auto e = b.run(runtime::now() + runtime::frequency() / 50);
-    REQUIRE(e);
-    CHECK(e->is<exit::TimerExpired>());  // 38 edges came, not 40
+    // 38 edges came, not 40 interrupts; however slow the machine is, no more follow them.
+    for (unsigned i = 0; i < 500; ++i) {
+        const auto e = b.run(runtime::now() + runtime::frequency() / 50);
+        REQUIRE(e);
+        REQUIRE(e->is<exit::TimerExpired>());
+        if (get<"X">(m, 21) >= 38 && i >= 3) break;
+    }
     CHECK(get<"X">(m, 21) == 38);
     for (unsigned i = 0; i < 38; ++i) CHECK(taken(m, i) != 32);
 }
@@ -182,7 +186,7 @@ TEST_CASE("a halted, unbound vCPU names the time at which its timer fires, and t
     }
     const auto deadline = m.vcpu().deadline();
     CHECK(deadline > start);
-    CHECK(deadline < start + runtime::frequency());
+    CHECK(deadline < start + 30 * runtime::frequency());
     while (runtime::now() < deadline) {}
     auto b = percpu().bind(m.vcpu());
     CHECK(run_to_report(b, false)[1] == 1);
@@ -207,7 +211,7 @@ TEST_CASE("one clock for the VM: it starts near zero and its vCPUs agree", "[tim
     Machine m(clock_guest);
     auto b = percpu().bind(m.vcpu());
     const auto first = run_to_report(b)[0];
-    CHECK(first < runtime::frequency() * 10);
+    CHECK(first < runtime::frequency() * 60);
     CHECK(m.vm.core().counter_offset + first <= runtime::now());
 }
 
