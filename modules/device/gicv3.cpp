@@ -86,13 +86,14 @@ auto Gicv3::best(std::uint32_t vcpu, Interrupt& out, bool taking) noexcept -> Ba
     if (vcpu >= vcpus_) return nullptr;
     auto& cpu = cpus_[vcpu];
     Bank* found = nullptr;
-    for (auto work = cpu.work.load(); work != 0; work &= work - 1) {
+    const auto all = cpu.work.load();
+    for (auto work = all; work != 0; work &= work - 1) {
         const auto word = static_cast<std::uint32_t>(std::countr_zero(work));
         cpu.work.fetch_and(~(1u << word));  // before looking: what comes later sets it again
         auto& b = word == 0 ? cpu.bank : spis_[word - 1];
         auto candidates = deliverable(b) & (word == 0 ? ~0u : cpu.routed[word - 1].load(relaxed));
         if (candidates == 0) continue;
-        if (!taking || work != (1u << word) || !std::has_single_bit(candidates)) cpu.work.fetch_or(1u << word);
+        if (!taking || all != (1u << word) || !std::has_single_bit(candidates)) cpu.work.fetch_or(1u << word);
         for (; candidates != 0; candidates &= candidates - 1) {
             const auto n = static_cast<std::uint32_t>(std::countr_zero(candidates));
             const auto priority = b.priority[n].load(relaxed);

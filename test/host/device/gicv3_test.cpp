@@ -166,3 +166,14 @@ TEST_CASE("a level interrupt that software made pending stays pending until it i
     f.gic.retire(0, 44, false, false);
     CHECK_FALSE(f.take(0));
 }
+
+TEST_CASE("one candidate in each of several words: all are taken", "[gicv3][A21]") {
+    Fixture f;
+    f.enable_private(0, 0xFFFF);
+    for (const std::uint32_t id : {40u, 70u, 200u}) f.enable_spi(id, static_cast<std::uint8_t>(id & 0xF8), true);
+    f.gic.send(1, {.cluster = 0, .targets = 1, .vector = 2, .others = false});
+    for (const std::uint32_t id : {200u, 70u, 40u}) f.gic.set_line(id, true);
+    std::set<std::uint32_t> seen;
+    while (auto id = f.take(0)) seen.insert(*id);
+    CHECK(seen == std::set<std::uint32_t>{2, 40, 70, 200});
+}
