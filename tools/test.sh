@@ -46,7 +46,7 @@ tap() { # label rerun-command file status
 # One yes-or-no check: check LABEL COMMAND...; prints what the command said when it failed.
 check() {
   local label=$1; shift
-  if "$@" >"$log/check" 2>&1; then result "$label" 1 0; else sed 's/^/  | /' "$log/check" | tail -n 12; echo "  rerun: ax test ${level:-build}"; result "$label" 0 1; fi
+  if "$@" >"$log/check" 2>&1; then result "$label" 1 0; else sed 's/^/  | /' "$log/check" | tail -n 12; echo "  rerun: ax test $l"; result "$label" 0 1; fi
 }
 
 prepare() { "$root/tools/setup.sh" "$@" || { echo "ax: set-up failed" >&2; failed=$((failed + 1)); finish; }; }
@@ -82,7 +82,7 @@ level_build() {
 level_host() {
   build host || { result "host (build)" 0 1; return; }
   timeout 600 "$root/build/host/test/host/host-suites" -r cases "${catch2[@]}" >"$log/host" 2>&1
-  tap "host (ASan, UBSan)" "build/host/test/host/host-suites NAME" "$log/host" $?
+  tap "host (ASan, UBSan)" "ax test host -- NAME" "$log/host" $?
 }
 
 level_system() {
