@@ -43,7 +43,7 @@ void live(Machine& m, std::mt19937& random, Tally& tally) {
     auto b = percpu().bind(m.vcpu());
     REQUIRE(b);
     for (unsigned i = 0; i < 60; ++i) {
-        const auto e = b.run(runtime::now() + runtime::frequency() / 20'000);
+        const auto e = b.run(runtime::now() + runtime::frequency() / 1'000);
         REQUIRE(e);
         ++tally.exits[e->index()];
         if (e->kind() == ExitKind::terminal) return;
@@ -78,7 +78,9 @@ TEST_CASE("a hostile guest harms nobody but itself", "[hostile]") {
     std::mt19937 random(seed);
     const auto expected = checksum();
     Tally tally;
-    for (unsigned lives = 0; lives < 100; ++lives) {
+    // Slices are real time, so a busy machine sees fewer exits a life: go on until there have been enough.
+    const auto left = [&] { return std::accumulate(tally.exits.begin(), tally.exits.end(), 0u); };
+    for (unsigned lives = 0; lives < 100 || (left() < 700 && lives < 2'000); ++lives) {
         Machine m(hostile_entry, ram_base.value + code_offset, {.policy = {.secure_calls = lives % 2 != 0, .system_registers = lives % 3 == 0, .yields = true},
                                                                .vcpus = 2, .gic = lives % 2 == 0});
         auto* code = reinterpret_cast<std::uint32_t*>(m.host(ram_base + code_offset));
@@ -87,7 +89,7 @@ TEST_CASE("a hostile guest harms nobody but itself", "[hostile]") {
         ++tally.restarts;
         if (lives % 20 == 0) REQUIRE(checksum() == expected);
     }
-    CHECK(tally.restarts == 100);
+    CHECK(tally.restarts >= 100);
     // It did get somewhere: over all seeds it has left for many reasons, and often.
     static Tally all;
     for (std::size_t i = 0; i < all.exits.size(); ++i) all.exits[i] += tally.exits[i];
