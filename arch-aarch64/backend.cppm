@@ -55,7 +55,7 @@ struct PerCpu {
     Capabilities capabilities;
     TlbTagCpu tags;
     std::uint32_t parange = 0, vmid_bits = 8, list_registers = 0, priority_words = 1;
-    bool has_fgt = false, has_hcx = false, has_mpam = false;
+    bool has_fgt = false, has_hcx = false;
     std::uint64_t sre_el1 = 0, sre_el2 = 0;              // as enable() found them
     std::array<std::uint64_t, 24> host{};                // host-owned registers as enable() found them
     std::array<std::uint64_t, 64> id_registers{};        // what guests see, at CRm * 8 + op2

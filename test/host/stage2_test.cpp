@@ -166,3 +166,18 @@ TEST_CASE("no address beyond the guest-physical space is followed", "[stage2]") 
         CHECK(t.s.walk({a}).error().code == Code::bad_value);
     }
 }
+
+TEST_CASE("no table is wider than the machine's physical addresses", "[stage2][A25]") {
+    using aarch64::stage2_shape_ok;
+    CHECK(aarch64::physical_bits(5) == 48);
+    CHECK(aarch64::physical_bits(6) == 48);  // 52 bits need other descriptors
+    CHECK(aarch64::physical_bits(0) == 32);
+    CHECK(stage2_shape_ok(3, 39, 44));
+    CHECK(stage2_shape_ok(4, 44, 44));
+    CHECK_FALSE(stage2_shape_ok(4, 48, 44));
+    CHECK_FALSE(stage2_shape_ok(3, 39, 36));
+    CHECK_FALSE(stage2_shape_ok(3, 44, 48));
+    CHECK_FALSE(stage2_shape_ok(5, 48, 48));
+    CHECK((aarch64::vtcr(4, 48, 6, 16) >> 16 & 7) == 5);  // PS is capped
+    CHECK((aarch64::vtcr(3, 39, 4, 8) & 0x3F) == 25);     // T0SZ
+}
