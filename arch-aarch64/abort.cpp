@@ -57,7 +57,7 @@ auto store_value(Vcpu& v, const Access& a) noexcept -> std::uint64_t {
 /// Lets the attached controller answer; false: it is not its address.
 auto ask_controller(Vcpu& v, const Access& a, GuestPhysAddr addr, std::uint64_t& value) noexcept -> bool {
     const auto& controller = v.machine().controller();
-    if (!controller) return false;
+    if (!controller.window.contains(addr)) return false;
     DeviceAccess d{addr, a.write ? store_value(v, a) : 0, a.bytes, a.write};
     if (!controller.access(controller.self, v.id(), d)) return false;
     value = d.value;
@@ -65,7 +65,7 @@ auto ask_controller(Vcpu& v, const Access& a, GuestPhysAddr addr, std::uint64_t&
 }
 
 auto device_access(Vcpu& v, const Access& a, GuestPhysAddr addr, std::uint8_t part, std::uint8_t parts, Exit& out) noexcept -> bool {
-    if (a.write) out = exit::MmioWrite{addr, store_value(v, a), a.bytes, part, parts};
+    if (a.write) out = exit::MmioWrite{addr, a.bytes, part, parts, store_value(v, a)};
     else out = exit::MmioRead{addr, a.bytes, part, parts};
     return true;
 }
@@ -91,7 +91,7 @@ auto decode_from_memory(Vcpu& v, Esr esr, GuestPhysAddr addr, Exit& out) noexcep
         if (untagged(far - first) != 0) return fault_exit(v, esr, addr, out);  // its first part was memory: not all of it is a device's
     }
     if ((addr.value & 0xFFF) + bytes > 0x1000) return fault_exit(v, esr, addr, out);
-    if (insn->access[0].vector && v.hal->host_fp == HostFp::none) axvcpu_fp_save(&v.context);
+    if (insn->access[0].vector && !v.has(Vcpu::switch_fp)) axvcpu_fp_save(&v.context);
     v.pending = {.kind = Pending::Kind::mmio, .length = 4, .addr = addr, .insn = *insn};
     return next_part(v, out);
 }
@@ -102,47 +102,58 @@ auto decode_from_memory(Vcpu& v, Esr esr, GuestPhysAddr addr, Exit& out) noexcep
 /// instruction is over.
 auto next_part(Vcpu& v, Exit& out) noexcept -> bool {
     auto& p = v.pending;
-    p.more = false;
+    p.kind = Pending::Kind::mmio;
     for (;;) {
         p.access = p.insn.access[p.part];
         std::uint64_t offset = 0, value = 0;
         for (unsigned i = 0; i < p.part; ++i) offset += p.insn.access[i].bytes;
         if (!ask_controller(v, p.access, p.addr + offset, value)) return device_access(v, p.access, p.addr + offset, p.part, p.insn.count, out);
         if (finish_part(v, value)) {
+            p.kind = Pending::Kind::none;
             advance(v, p.length);
             return false;
         }
     }
 }
 
-/// A device's register, read or written by a plain load or store: the one case that is common.
-auto on_plain_access(Vcpu& v, Esr esr, GuestPhysAddr addr, Exit& out) noexcept -> bool {
-    const auto access = *decode_access(esr.value);
-    if (std::uint64_t value = 0; ask_controller(v, access, addr, value)) {
-        if (!access.write) v.set_x(access.reg, loaded_value(access, value));
-        advance(v, esr.length());
-        return false;
+namespace {
+[[gnu::noinline]] auto controller_access(Vcpu& v, std::uint64_t esr, GuestPhysAddr addr) noexcept -> Plain {
+    const auto access = *decode_access(esr);
+    const auto& c = v.vm().controller();
+    DeviceAccess d{addr, access.write ? narrow(v.x(access.reg), access.bytes) : 0, access.bytes, access.write};
+    if (!c.access(c.self, v.id(), d)) return Plain::no;
+    if (!access.write) v.set_x(access.reg, loaded_value(access, d.value));
+    advance(v, Esr{esr}.length());
+    return Plain::done;
+}
+}  // namespace
+
+/// A plain load or store that no entry translates: all that is needed is in ESR_EL2, FAR_EL2 and HPFAR_EL2.
+auto plain_access(Vcpu& v) noexcept -> Plain {
+    // A data abort with ISV, a translation fault, not on the walk.
+    constexpr std::uint64_t shape = std::uint64_t{0x3F} << 26 | 1 << 24 | 1 << 7 | 0x3C, plain = std::uint64_t{0x24} << 26 | 1 << 24 | 0x04;
+    const auto esr = v.context.get<"ESR_EL2">();
+    if ((esr & shape) != plain) return Plain::no;
+    const auto far = read<"FAR_EL2">();
+    const auto addr = fault_address(read<"HPFAR_EL2">(), far, false);
+    const auto& vm = v.vm();
+    if (vm.is_ram(addr)) {  // memory that nobody has touched yet
+        v.context.raw<"FAR_EL2">() = far;
+        v.pending.kind = Pending::Kind::fault;
+        v.pending.length = static_cast<std::uint8_t>(Esr{esr}.length());
+        v.exit() = exit::NestedPageFault{addr, far, esr, Abort{static_cast<std::uint32_t>(esr)}.write() ? axvcpu::Access::write : axvcpu::Access::read, false, false};
+        return Plain::exit;
     }
-    auto& p = v.pending;
-    p.kind = Pending::Kind::mmio;
-    p.length = static_cast<std::uint8_t>(esr.length());
-    p.access = access;
-    p.addr = addr;
-    p.insn.count = 0;
-    return device_access(v, access, addr, 0, 1, out);
+    if (vm.controller().window.contains(addr)) return controller_access(v, esr, addr);
+    v.context.raw<"FAR_EL2">() = far;
+    v.pending.kind = Pending::Kind::device;
+    device_access(v, *decode_access(esr), addr, 0, 1, v.exit());
+    return Plain::exit;
 }
 
 auto on_abort(Vcpu& v, Esr esr, Exit& out) noexcept -> bool {
     const Abort abort{esr.iss()};
     const auto far = read<"FAR_EL2">();
-    // A data abort with ISV, a translation fault, not on the walk: HPFAR_EL2 is valid and nothing else has to be asked.
-    constexpr std::uint64_t shape = std::uint64_t{0x3F} << 26 | 1 << 24 | 1 << 7 | 0x3C, plain = std::uint64_t{0x24} << 26 | 1 << 24 | 0x04;
-    if ((esr.value & shape) == plain) [[likely]] {
-        if (const auto addr = fault_address(read<"HPFAR_EL2">(), far, false); !v.machine().is_ram(addr)) {
-            v.context.raw<"FAR_EL2">() = far;
-            return on_plain_access(v, esr, addr, out);
-        }
-    }
     v.context.raw<"FAR_EL2">() = far;
     GuestPhysAddr addr;
     if (abort.hpfar_valid()) [[likely]] {
@@ -156,8 +167,15 @@ auto on_abort(Vcpu& v, Esr esr, Exit& out) noexcept -> bool {
     const auto fault = abort.fault();
     if (!data || abort.on_table_walk() || (fault != Fault::translation && fault != Fault::permission) || v.machine().is_ram(addr))
         return fault_exit(v, esr, addr, out);
-    if ((esr.iss() >> 24 & 1) == 0) return decode_from_memory(v, esr, addr, out);  // ISV
-    return on_plain_access(v, esr, addr, out);
+    const auto access = decode_access(esr.value);
+    if (!access) return decode_from_memory(v, esr, addr, out);
+    if (std::uint64_t value = 0; ask_controller(v, *access, addr, value)) {
+        if (!access->write) v.set_x(access->reg, loaded_value(*access, value));
+        advance(v, esr.length());
+        return false;
+    }
+    v.pending.kind = Pending::Kind::device;
+    return device_access(v, *access, addr, 0, 1, out);
 }
 
 }  // namespace axvcpu::aarch64

@@ -33,8 +33,12 @@ template <reg::Name N>
 [[gnu::always_inline]] inline void write_el1(bool e2h, std::uint64_t value) noexcept { e2h ? write<N, true>(value) : write<N, false>(value); }
 
 /// ICH_LR<n>_EL2, n below 16.
-auto read_list_register(unsigned n) noexcept -> std::uint64_t;
-void write_list_register(unsigned n, std::uint64_t value) noexcept;
+auto read_other_list_register(unsigned n) noexcept -> std::uint64_t;
+void write_other_list_register(unsigned n, std::uint64_t value) noexcept;
+inline auto read_list_register(unsigned n) noexcept -> std::uint64_t { return n == 0 ? read<"ICH_LR0_EL2">() : read_other_list_register(n); }
+inline void write_list_register(unsigned n, std::uint64_t value) noexcept {
+    if (n == 0) write<"ICH_LR0_EL2">(value); else write_other_list_register(n, value);
+}
 
 [[gnu::always_inline]] inline void isb() noexcept { asm volatile("isb" ::: "memory"); }
 [[gnu::always_inline]] inline void dsb() noexcept { asm volatile("dsb ish" ::: "memory"); }

@@ -14,6 +14,7 @@ import axvcpu.percpu;
 import :registers;
 import :syndrome;
 import :decode;
+import :access;
 
 export namespace axvcpu::aarch64 {
 
@@ -61,14 +62,20 @@ struct PerCpu {
     std::array<std::uint64_t, 64> id_registers{};        // what guests see, at CRm * 8 + op2
 };
 
-/// An instruction exit that waits for its answer.
+/// An instruction exit that waits for its answer, and what else has to be seen to before the guest goes on.
 struct Pending {
-    enum class Kind : std::uint8_t { none, call, mmio, register_read, register_write, wait, fault, power_on, suspend };
+    enum class Kind : std::uint8_t {
+        none, hypercall, device, call, mmio, register_read, register_write, wait, fault, power_on, suspend,
+        ///< hypercall: HVC #0; device: a plain load or store, all of it in ESR_EL2; call, mmio: the other ways to do the same
+        more,       ///< an instruction of several accesses, completed in part: the next run() goes on with `part`
+        terminal,   ///< a terminal exit was given out: only a reset helps
+        host_irq,   ///< the host's interrupt handler runs inside run()
+    };
     Kind kind = Kind::none;
     std::uint8_t length = 4;      ///< bytes to advance at completion
+    std::uint8_t moved = 0;       ///< bytes by which the hardware has advanced the PC already: HVC returns behind itself (4 in a hypercall)
     std::uint8_t reg = 0;         ///< destination of a register read
     std::uint8_t part = 0;        ///< of an instruction of several accesses: the one outstanding
-    bool more = false;            ///< completed in part: the next run() goes on with `part` without entering
     Access access{};              ///< the one outstanding
     GuestPhysAddr addr{};         ///< of part 0
     MemoryInstruction insn{};     ///< count 0: a single access
@@ -86,6 +93,21 @@ public:
     PerCpu* percpu = nullptr;                // while bound
     const HalTable* hal;
 
+    /// What an entry or an exit has to see to beyond the usual: bits of one word, so that the usual is one test.
+    enum Work : std::uint32_t {
+        switch_fp = 1,           ///< the host uses floating point: HostFp::per_exit
+        calls_refused = 2,       ///< no call is an exit
+        timer_paused = 4,        ///< `timer_control` has to be written before the guest goes on
+        physical_timer_on = 8,   ///< the emulated physical timer counts
+        host_extensions = 16,    ///< the guest's timer is reached by its EL02 name
+        guest_owns_timer = 32,   ///< it is passed through
+        deadline_armed = 64,
+        list_registers = 128,    ///< some hold an interrupt: `lr_used` is not 0
+    };
+    std::uint32_t work = 0;
+    inline auto has(Work w) const noexcept -> bool { return (work & w) != 0; }
+    inline void set(Work w, bool on) noexcept { work = on ? work | w : work & ~static_cast<std::uint32_t>(w); }
+
     // The GIC's virtual CPU interface. In the hardware while bound, here otherwise.
     std::uint32_t lr_used = 0;               // list registers that hold an interrupt
     bool lr_overflow = false;                // more was pending than they hold
@@ -97,7 +119,6 @@ public:
 
     std::uint64_t run_deadline = no_deadline;
     std::uint64_t armed_for = 0;             // what the compare register holds
-    bool deadline_armed = false;
     bool physical_armed = false;             // the compare register stands (also) for the guest's physical timer
     bool physical_line = false;              // that timer's line, as the controller was told
     std::uint64_t timer_control = 0;         // CNTV_CTL_EL0 while the host runs: no timer of a guest fires there
@@ -105,10 +126,18 @@ public:
 
     inline auto machine() const noexcept -> Vm& { return static_cast<Vm&>(vm()); }
     inline auto mailbox() noexcept -> Mailbox& { return mailbox_; }
+    inline auto exit() noexcept -> Exit& { return exit_; }
+    /// What run() answers when it refuses.
+    inline auto refuse(const Error& e) noexcept -> bool { return refusal_ = e, false; }
+    /// A terminal exit: the vCPU is off until it is reset.
+    inline void end() noexcept {
+        pending.kind = Pending::Kind::terminal;
+        state_.store(State::off, std::memory_order_release);
+    }
     friend struct Arch;
 
     // The general registers, where 31 is zero.
-    inline auto x(unsigned n) const noexcept -> std::uint64_t { return n == 31 ? 0 : context.get<"X">(n); }
+    inline auto x(unsigned n) const noexcept -> std::uint64_t { return context.get<"X">(n); }
     inline void set_x(unsigned n, std::uint64_t v) noexcept { if (n != 31) context.set<"X">(v, n); }
 };
 
@@ -125,8 +154,16 @@ struct Arch {
     static auto check(const Vm&, const CreateConfig&) noexcept -> Result<void>;
     static auto bind(Vcpu&, PerCpu&) noexcept -> Result<void>;
     static void unbind(Vcpu&) noexcept;
-    static auto run(Vcpu&, std::uint64_t deadline) noexcept -> Result<Exit>;
-    static auto complete(Vcpu&, std::uint64_t value) noexcept -> Result<void>;
+    static auto run(Vcpu&, std::uint64_t deadline, CpuId here) noexcept -> bool;
+    [[gnu::always_inline]] static inline auto complete(Vcpu& v, std::uint64_t value) noexcept -> Result<void> {
+        if (v.pending.kind == Pending::Kind::hypercall) [[likely]] {  // the hardware has moved the PC
+            v.pending.kind = Pending::Kind::none;
+            v.context.raw<"X">() = value;
+            return {};
+        }
+        if (const auto* refused = complete_other(v, value); refused != nullptr) [[unlikely]] return *refused;
+        return {};
+    }
     static auto fail(Vcpu&) noexcept -> Result<void>;
     static auto retry(Vcpu&) noexcept -> Result<void>;
     static auto reset(Vcpu&, GuestPhysAddr entry, std::uint64_t arg) noexcept -> Result<void>;
@@ -136,8 +173,8 @@ struct Arch {
 
 private:
     friend class aarch64::Vcpu;
-    friend auto leave_synchronous(Vcpu&, Exit&) noexcept -> bool;
-    static auto run_loop(Vcpu&, Exit&) noexcept -> bool;
+    static auto complete_other(Vcpu&, std::uint64_t value) noexcept -> const Error*;
+    static auto complete_rare(Vcpu&, std::uint64_t value) noexcept -> const Error*;
     static void power_up(Vcpu&) noexcept;
 };
 
@@ -150,16 +187,15 @@ auto tlb_maintenance(Vm&) noexcept -> TlbMaintenance;
 namespace axvcpu::aarch64 {
 
 // exception.cpp: faults for the guest, and the end of an instruction.
-auto advance_aarch32(std::uint64_t pstate) noexcept -> std::uint64_t;
-/// Moves behind an instruction of `length` bytes: PC, and what its end does to PSTATE (BTYPE, SS, or IT).
+void advance_aarch32(Vcpu&, unsigned length) noexcept;
+/// Moves behind an instruction of `length` bytes (of 4 in AArch64): PC, and what its end does to PSTATE (BTYPE, SS, or IT).
 inline void advance(Vcpu& v, unsigned length) noexcept {
     auto& c = v.context;
-    c.set<"PC">(c.get<"PC">() + length);
-    auto pstate = c.get<"PSTATE">();
+    const auto pstate = c.get<"PSTATE">();
     constexpr std::uint64_t aarch32 = 1 << 4, btype = 3 << 10, single_step = std::uint64_t{1} << 21;
-    if ((pstate & aarch32) != 0) [[unlikely]] pstate = advance_aarch32(pstate);
-    else pstate &= ~btype;
-    c.set<"PSTATE">(pstate & ~single_step);
+    if ((pstate & aarch32) != 0) [[unlikely]] return advance_aarch32(v, length);
+    c.raw<"PC">() += 4;
+    c.raw<"PSTATE">() = pstate & ~(btype | single_step);
 }
 /// Ends the outstanding part of a load or store; a load gets `value`. True: that was the last one, and the instruction is over.
 auto finish_part(Vcpu&, std::uint64_t value) noexcept -> bool;
@@ -171,8 +207,10 @@ void inject_abort(Vcpu&, bool instruction, std::uint32_t fault_code, std::uint64
 // abort.cpp, call.cpp, sysreg.cpp: synchronous exits. True: `out` goes to the host; false: back into the guest.
 auto leave_synchronous(Vcpu&, Exit& out) noexcept -> bool;
 auto on_abort(Vcpu&, Esr, Exit& out) noexcept -> bool;
+/// The commonest abort: done inside, given out as an exit, or something else.
+enum class Plain : std::uint8_t { no, done, exit };
+auto plain_access(Vcpu&) noexcept -> Plain;
 auto next_part(Vcpu&, Exit& out) noexcept -> bool;
-auto on_call(Vcpu&, bool secure, Exit& out) noexcept -> bool;
 auto on_sysreg(Vcpu&, Esr, Exit& out) noexcept -> bool;
 // interrupt.cpp: list registers. All on the vCPU's CPU, interrupts masked.
 void refresh_interrupts(Vcpu&) noexcept;
@@ -184,7 +222,22 @@ void save_interrupts(Vcpu&) noexcept;
 // timer.cpp
 void arm_deadline(Vcpu&) noexcept;
 void resume_guest_timer(Vcpu&) noexcept;
-void pause_guest_timer(Vcpu&) noexcept;
+/// Nothing of the guest's timer interrupts the host between exit and entry.
+[[gnu::always_inline]] inline void pause_guest_timer(Vcpu& v) noexcept {
+    if ((v.work & (Vcpu::host_extensions | Vcpu::guest_owns_timer)) == 0) {
+        if (const auto control = read<"CNTV_CTL_EL0">(); (control & 1) != 0) {
+            v.timer_control = control & 3;
+            v.set(Vcpu::timer_paused, true);
+            write<"CNTV_CTL_EL0">(0);
+        }
+    } else if (!v.has(Vcpu::guest_owns_timer)) {
+        if (const auto control = read<"CNTV_CTL_EL0", true>(); (control & 1) != 0) {
+            v.timer_control = control & 3;
+            v.set(Vcpu::timer_paused, true);
+            write<"CNTV_CTL_EL0", true>(0);
+        }
+    }
+}
 void disarm_deadline(Vcpu&) noexcept;
 auto guest_counter(const Vcpu&) noexcept -> std::uint64_t;
 auto physical_timer_deadline(const Vcpu&) noexcept -> std::uint64_t;

@@ -13,7 +13,7 @@ namespace {
 
 auto answer(Vcpu& v, std::uint64_t value) noexcept -> bool {
     v.set_x(0, value);
-    advance(v, v.pending.length);
+    if (v.pending.moved == 0) advance(v, v.pending.length);
     return false;
 }
 
@@ -74,10 +74,11 @@ auto suspend(Vcpu& v, const FirmwareCall& call, Exit& out) noexcept -> bool {
         case Kind::cpu_suspend: case Kind::system_suspend: return suspend(v, call, out);
         case Kind::cpu_off:
             v.cancel_power_on();  // from here on another vCPU may turn this one on again; it starts when it is bound the next time
+            v.end();
             out = exit::CpuDown{};
             return true;
-        case Kind::system_off: out = exit::SystemDown{}; return true;
-        case Kind::system_reset: out = exit::SystemReset{call.value}; return true;
+        case Kind::system_off: v.end(); out = exit::SystemDown{}; return true;
+        case Kind::system_reset: v.end(); out = exit::SystemReset{call.value}; return true;
         case Kind::unknown: break;
     }
     return answer(v, reg(FirmwareResult::not_supported));
@@ -91,6 +92,7 @@ auto on_wait(Vcpu& v, std::uint32_t iss, Exit& out) noexcept -> bool {
     }
     if (interrupt_waits(v)) {
         refresh_interrupts(v);
+        v.pending.kind = Pending::Kind::none;
         advance(v, v.pending.length);
         return false;
     }
@@ -100,20 +102,18 @@ auto on_wait(Vcpu& v, std::uint32_t iss, Exit& out) noexcept -> bool {
 
 }  // namespace
 
+/// HVC returns behind itself, SMC at itself. The exit shows the instruction's own address either way: see Pending::moved.
+/// The common case of HVC does not come here: run() answers it itself.
 auto on_call(Vcpu& v, bool secure, Exit& out) noexcept -> bool {
-    v.pending.length = 4;
-    // HVC returns behind itself; the exit shows the instruction's own address, and completion moves on, as for SMC.
-    if (!secure) v.context.set<"PC">(v.context.get<"PC">() - 4);
+    auto& p = v.pending;
+    p.length = 4;
+    p.moved = secure ? 0 : 4;
     const auto& policy = v.vm().policy();
-    const auto number = v.x(0);
-    if (policy.power && is_firmware_call(number)) [[unlikely]] {
-        const auto call = decode_call(number, v.x(1), v.x(2), v.x(3));
-        return firmware(v, call, out);
-    }
+    const auto number = v.context.get<"X">();
+    if (is_firmware_call(number) && policy.power) return firmware(v, decode_call(number, v.x(1), v.x(2), v.x(3)), out);
     if (!(secure ? policy.secure_calls : policy.hypercalls)) return answer(v, reg(FirmwareResult::not_supported));
-    v.pending.kind = Pending::Kind::call;
-    const auto& c = v.context;
-    out = exit::Hypercall{number, {c.get<"X">(1), c.get<"X">(2), c.get<"X">(3), c.get<"X">(4), c.get<"X">(5), c.get<"X">(6)}, secure};
+    p.kind = secure ? Pending::Kind::call : Pending::Kind::hypercall;
+    out.set_call(secure);
     return true;
 }
 

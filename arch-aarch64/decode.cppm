@@ -29,9 +29,10 @@ constexpr auto decode_access(std::uint64_t esr) noexcept -> std::optional<Access
     };
 }
 
-/// The low `bytes` of a value.
+/// The low `bytes`, 1 to 8, of a value.
 constexpr auto narrow(std::uint64_t value, unsigned bytes) noexcept -> std::uint64_t {
-    return bytes >= 8 ? value : value & ((std::uint64_t{1} << 8 * bytes) - 1);
+    const unsigned unused = 64 - 8 * bytes;
+    return value << unused >> unused;
 }
 
 /// The register's value after a load that returned `data`. `data` may have any bits above the access's width.

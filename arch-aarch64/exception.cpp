@@ -13,11 +13,13 @@ constexpr std::uint64_t aarch32 = 1 << 4;
 }  // namespace
 
 /// PSTATE.IT after one more instruction of an IT block (DDI 0487, AArch32 ITAdvance): IT[7:2] at 15..10, IT[1:0] at 26..25.
-auto advance_aarch32(std::uint64_t pstate) noexcept -> std::uint64_t {
+void advance_aarch32(Vcpu& v, unsigned length) noexcept {
+    const auto pstate = v.context.get<"PSTATE">();
     auto it = (pstate >> 10 & 0x3F) << 2 | (pstate >> 25 & 3);
     it = (it & 7) == 0 ? 0 : (it & 0xE0) | (it << 1 & 0x1F);
-    constexpr std::uint64_t it_mask = std::uint64_t{0x3F} << 10 | std::uint64_t{3} << 25;
-    return (pstate & ~it_mask) | (it >> 2) << 10 | (it & 3) << 25;
+    constexpr std::uint64_t it_mask = std::uint64_t{0x3F} << 10 | std::uint64_t{3} << 25, single_step = std::uint64_t{1} << 21;
+    v.context.set<"PSTATE">((pstate & ~(it_mask | single_step)) | (it >> 2) << 10 | (it & 3) << 25);
+    v.context.set<"PC">(v.context.get<"PC">() + length);
 }
 
 namespace {
@@ -75,12 +77,11 @@ auto finish_part(Vcpu& v, std::uint64_t value) noexcept -> bool {
         if (p.access.vector) {
             v.context.raw<"V">(p.access.reg, p.access.high) = narrow(value, p.access.bytes);
             if (!p.access.high) v.context.raw<"V">(p.access.reg, true) = 0;
-            if (v.hal->host_fp == HostFp::none) axvcpu_fp_load(&v.context);
+            if (!v.has(Vcpu::switch_fp)) axvcpu_fp_load(&v.context);
         } else {
             v.set_x(p.access.reg, loaded_value(p.access, value));
         }
     }
-    if (p.insn.count == 0) return true;
     if (++p.part < p.insn.count) return false;
     if (p.insn.writeback) set_base_register(v, p.insn.base, base_register(v, p.insn.base) + static_cast<std::uint64_t>(p.insn.step));
     return true;
@@ -102,57 +103,64 @@ void Arch::power_up(Vcpu& v) noexcept {
     static_cast<void>(bind(v, cpu));
 }
 
-auto Arch::complete(Vcpu& v, std::uint64_t value) noexcept -> Result<void> {
-    if (v.outstanding_ != Outstanding::instruction) return Error{Code::no_exit, "an instruction exit that is outstanding"};
+namespace {
+constexpr Error nothing_outstanding{Code::no_exit, "an instruction exit that is outstanding"};
+
+auto outstanding(const Vcpu& v) noexcept -> bool {
+    return v.pending.kind != Pending::Kind::none && v.pending.kind < Pending::Kind::more;
+}
+/// A call's answer, and the end of its instruction.
+void answer_call(Vcpu& v, Pending::Kind kind, std::uint64_t value) noexcept {
+    v.set_x(0, value);
+    if (kind != Pending::Kind::hypercall && v.pending.moved == 0) advance(v, v.pending.length);
+}
+}  // namespace
+
+auto Arch::complete_other(Vcpu& v, std::uint64_t value) noexcept -> const Error* {
+    if (v.pending.kind != Pending::Kind::device) return complete_rare(v, value);
+    v.pending.kind = Pending::Kind::none;
+    const Esr esr{v.context.get<"ESR_EL2">()};
+    if (const auto access = *decode_access(esr.value); !access.write) v.set_x(access.reg, loaded_value(access, value));
+    advance(v, esr.length());
+    return nullptr;
+}
+
+[[gnu::noinline]] auto Arch::complete_rare(Vcpu& v, std::uint64_t value) noexcept -> const Error* {
+    if (!outstanding(v)) return &nothing_outstanding;
     auto& p = v.pending;
-    v.outstanding_ = Outstanding::none;
-    switch (p.kind) {
-        case Pending::Kind::call: v.set_x(0, value); break;
-        case Pending::Kind::register_read: v.set_x(p.reg, value); break;
+    const auto kind = std::exchange(p.kind, Pending::Kind::none);
+    switch (kind) {
         case Pending::Kind::mmio:
             if (!finish_part(v, value)) {
-                p.more = true;  // the next run() asks for the next part
-                return {};
+                p.kind = Pending::Kind::more;
+                return nullptr;
             }
             break;
-        case Pending::Kind::power_on: v.set_x(0, reg(FirmwareResult::success)); break;
+        case Pending::Kind::hypercall: case Pending::Kind::call: return answer_call(v, kind, value), nullptr;
+        case Pending::Kind::power_on: return answer_call(v, kind, reg(FirmwareResult::success)), nullptr;
         case Pending::Kind::suspend:
-            if (p.power_down) {  // starts again at its entry point; EL1's system registers are as after a reset
-                power_up(v);
-                return {};
-            }
-            v.set_x(0, reg(FirmwareResult::success));
-            break;
-        case Pending::Kind::fault:
-            // A fault is answered by retry() or fail(); completing it means that the host has done the instruction's work.
-        case Pending::Kind::register_write: case Pending::Kind::wait: case Pending::Kind::none: break;
+            if (!p.power_down) return answer_call(v, kind, reg(FirmwareResult::success)), nullptr;
+            power_up(v);  // starts again at its entry point; EL1's system registers are as after a reset
+            return nullptr;
+        case Pending::Kind::register_read: v.set_x(p.reg, value); break;
+        default: break;  // a fault that is completed: the host has done the instruction's work
     }
-    p.kind = Pending::Kind::none;
     advance(v, p.length);
-    return {};
+    return nullptr;
 }
 
 auto Arch::fail(Vcpu& v) noexcept -> Result<void> {
-    if (v.outstanding_ != Outstanding::instruction) return Error{Code::no_exit, "an instruction exit that is outstanding"};
+    if (!outstanding(v)) return nothing_outstanding;
     const auto kind = std::exchange(v.pending.kind, Pending::Kind::none);
-    v.outstanding_ = Outstanding::none;
-    v.pending.more = false;
     const Esr esr{v.context.get<"ESR_EL2">()};
     switch (kind) {
-        case Pending::Kind::call:
-            v.set_x(0, reg(FirmwareResult::not_supported));
-            advance(v, v.pending.length);
-            break;
+        case Pending::Kind::hypercall: case Pending::Kind::call: answer_call(v, kind, reg(FirmwareResult::not_supported)); break;
         case Pending::Kind::power_on:
             v.pending.target->cancel_power_on();
-            v.set_x(0, reg(FirmwareResult::internal_failure));
-            advance(v, v.pending.length);
+            answer_call(v, kind, reg(FirmwareResult::internal_failure));
             break;
-        case Pending::Kind::suspend:
-            v.set_x(0, reg(FirmwareResult::denied));
-            advance(v, v.pending.length);
-            break;
-        case Pending::Kind::mmio: case Pending::Kind::fault: {
+        case Pending::Kind::suspend: answer_call(v, kind, reg(FirmwareResult::denied)); break;
+        case Pending::Kind::device: case Pending::Kind::mmio: case Pending::Kind::fault: {
             const Abort abort{esr.iss()};
             // A synchronous external abort: on the walk when the walk was refused (level 3 stands for the level unknown).
             inject_abort(v, esr.ec() == Ec::instruction_abort, abort.on_table_walk() ? 0x17 : 0x10, v.context.get<"FAR_EL2">());
@@ -164,12 +172,14 @@ auto Arch::fail(Vcpu& v) noexcept -> Result<void> {
 }
 
 auto Arch::retry(Vcpu& v) noexcept -> Result<void> {
-    if (v.outstanding_ != Outstanding::instruction) return Error{Code::no_exit, "an instruction exit that is outstanding"};
-    if (v.pending.kind == Pending::Kind::power_on) v.pending.target->cancel_power_on();
-    v.outstanding_ = Outstanding::none;
+    if (!outstanding(v)) return nothing_outstanding;
+    auto& p = v.pending;
+    if (p.kind == Pending::Kind::power_on) p.target->cancel_power_on();
+    const auto ahead = p.kind == Pending::Kind::hypercall ? 4 : p.kind == Pending::Kind::power_on || p.kind == Pending::Kind::suspend ? p.moved : 0;
+    v.context.set<"PC">(v.context.get<"PC">() - static_cast<std::uint64_t>(ahead));
     // Finished parts of an instruction are kept: a retry asks for the outstanding part again.
-    if (v.pending.kind == Pending::Kind::mmio && v.pending.insn.count != 0 && v.pending.part != 0) v.pending.more = true;
-    else v.pending.kind = Pending::Kind::none;
+    const bool parts = p.kind == Pending::Kind::mmio && p.part != 0;
+    p.kind = parts ? Pending::Kind::more : Pending::Kind::none;
     return {};
 }
 

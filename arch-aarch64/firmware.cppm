@@ -46,9 +46,11 @@ constexpr auto psci_features(std::uint32_t function) noexcept -> FirmwareCall {
 /// Whether a fast call (bit 31) lies in the Arm architecture or standard-service range: ours to answer or to refuse. What lies
 /// beyond is the hypervisor's.
 constexpr auto is_firmware_call(std::uint64_t x0) noexcept -> bool {
-    const auto range = static_cast<std::uint32_t>(x0) & 0xBF00'0000;
-    return range == 0x8000'0000 || range == 0x8400'0000;
+    return (static_cast<std::uint32_t>(x0) & 0xBB00'0000) == 0x8000'0000;  // owners 0 and 4, 32- or 64-bit
 }
+
+/// Bits 29:24 of a call: 0 the architecture, 1 CPU, 2 SiP, 3 OEM, 4 standard secure, 5 standard hypervisor, 6 vendor hypervisor...
+constexpr auto smccc_owner(std::uint64_t x0) noexcept -> unsigned { return static_cast<std::uint32_t>(x0) << 2 >> 26; }
 
 /// Decodes a PSCI or SMCCC architecture call. `x0` to `x3` as the guest left them: the 32-bit forms use the low halves (A10).
 constexpr auto decode_call(std::uint64_t x0, std::uint64_t x1, std::uint64_t x2, std::uint64_t x3) noexcept -> FirmwareCall {

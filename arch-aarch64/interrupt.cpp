@@ -38,7 +38,8 @@ auto timer_fires(const Vcpu& v) noexcept -> bool { return (read_el1<"CNTV_CTL_EL
 void sync_one(Vcpu& v, unsigned n, const InterruptControllerTable& c) noexcept {
     const ListRegister lr{read_list_register(n)};
     const auto drop = [&](bool still_pending) {
-        if (lr.value != 0) write_list_register(n, 0);
+        // An empty one that asked for a notice goes on asking; any other may stay as it is.
+        if (still_pending || lr.is(ListRegister::eoi)) write_list_register(n, 0);
         v.lr_used &= ~(1u << n);
         c.retire(c.self, v.id(), v.lr[n], still_pending, false);
     };
@@ -116,6 +117,7 @@ void refresh_interrupts(Vcpu& v) noexcept {
         if (!c.take(c.self, v.id(), next)) break;
         put(v, static_cast<unsigned>(std::countr_zero(~v.lr_used)), next);
     }
+    v.set(Vcpu::list_registers, v.lr_used != 0);
     if (overflow == v.lr_overflow && !overflow) return;
     bool any_pending = false;
     for (unsigned n = 0; n < count; ++n) any_pending |= ListRegister{read_list_register(n)}.is(ListRegister::pending);
@@ -136,7 +138,7 @@ auto on_interrupt(Vcpu& v, Exit& out) noexcept -> bool {
         }
     }
     if (c && v.lr_used != 0 && read<"ICH_MISR_EL2">() != 0) ours = true;
-    if (v.deadline_armed) {
+    if (v.has(Vcpu::deadline_armed)) {
         const auto now = read<"CNTPCT_EL0">();
         if (now >= v.run_deadline) {
             v.run_deadline = no_deadline;
@@ -153,7 +155,9 @@ auto on_interrupt(Vcpu& v, Exit& out) noexcept -> bool {
         return false;
     }
     if (v.hal->handle_host_irq != nullptr) {
+        v.pending.kind = Pending::Kind::host_irq;
         v.hal->handle_host_irq();
+        v.pending.kind = Pending::Kind::none;
         return false;
     }
     out = exit::ExternalInterrupt{};
@@ -181,6 +185,7 @@ void drop_interrupts(Vcpu& v) noexcept {
         if (v.physical_line) c.line(c.self, v.id(), 30, false);
     }
     v.lr_used = 0;
+    v.set(Vcpu::list_registers, false);
     v.lr_overflow = v.timer_linked = v.physical_line = false;
 }
 

@@ -32,6 +32,9 @@ namespace detail {
 consteval auto core(std::string_view name, std::uint8_t number, std::uint64_t reset = 0, std::uint16_t count = 1) -> Register {
     return {name, {0, 0, 0, 0, number}, Policy::every_entry, reset, ~std::uint64_t{0}, Feature::base, reg::Class::core, 3, count};
 }
+consteval auto zero(std::string_view name, std::uint8_t number) -> Register {
+    return {name, {0, 0, 0, 0, number}, Policy::every_entry, 0, 0, Feature::base, reg::Class::core};
+}
 consteval auto syndrome(std::string_view name, Sysreg s) -> Register { return {name, s, Policy::every_entry, 0, 0}; }
 consteval auto el1(std::string_view name, Sysreg s, std::uint64_t reset = 0, Feature f = Feature::base) -> Register {
     return {name, s, Policy::on_bind, reset, ~std::uint64_t{0}, f};
@@ -63,6 +66,7 @@ consteval auto fields(std::initializer_list<unsigned> lowest) -> std::uint64_t {
 inline constexpr std::array registers{
     // What switch.S moves on every entry and exit.
     detail::core("X", 0, 0, 31),
+    detail::zero("XZR", 31),             // register 31 of a load or store reads as zero, and is never written
     detail::core("PC", 32),
     detail::core("PSTATE", 33, 0x3C5),  // EL1h, D, A, I and F masked
     detail::syndrome("ESR_EL2", {3, 4, 5, 2, 0}),
@@ -222,6 +226,7 @@ template <reg::Name Wanted>
 inline constexpr std::uint32_t iss_of = registers[index<Wanted>].encoding.packed();
 
 static_assert(Context::offset<"X">() == 0, "switch.S finds the general registers at the start");
+static_assert(Context::offset<"XZR">() == 31 * 8, "register 31 of a load or store is found behind X30");
 static_assert(Context::offset<"PSTATE">() == Context::offset<"PC">() + 8, "switch.S moves them as a pair");
 static_assert(Context::offset<"FAR_EL2">() == Context::offset<"ESR_EL2">() + 8, "switch.S moves them as a pair");
 static_assert(Context::offset<"FPSR">() == Context::offset<"FPCR">() + 8, "fp.S moves them as a pair");

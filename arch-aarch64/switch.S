@@ -2,32 +2,30 @@
 #include "offsets.h"
 
 // The frame that enter leaves on the host's stack. The vectors find the context through it: no system register is needed.
-#define FRAME_CONTEXT 96
-#define FRAME_HOST_VBAR 104
+#define FRAME_CONTEXT 16
+#define FRAME_HOST_VBAR 24
 #define FRAME_SIZE 112
 
 /// Keeps what the procedure call standard lets a callee keep, the context and the host's vectors.
-/// Requires: sp 16-byte aligned, x0 = context, x1 = host's VBAR_EL2. Clobbers: nothing. Budget: 8.
+/// Requires: sp 16-byte aligned, x0 = context, x1 = host's VBAR_EL2. Clobbers: nothing. Budget: 7.
 .macro push_host
-    sub     sp, sp, #FRAME_SIZE
-    stp     x19, x20, [sp, #0]
-    stp     x21, x22, [sp, #16]
-    stp     x23, x24, [sp, #32]
-    stp     x25, x26, [sp, #48]
-    stp     x27, x28, [sp, #64]
-    stp     x29, x30, [sp, #80]
+    stp     x29, x30, [sp, #-FRAME_SIZE]!
     stp     x0, x1, [sp, #FRAME_CONTEXT]
+    stp     x19, x20, [sp, #32]
+    stp     x21, x22, [sp, #48]
+    stp     x23, x24, [sp, #64]
+    stp     x25, x26, [sp, #80]
+    stp     x27, x28, [sp, #96]
 .endm
 
-/// Requires: sp = frame. Clobbers: x19-x30. Budget: 7.
+/// Requires: sp = frame. Clobbers: x19-x30. Budget: 6.
 .macro pop_host
-    ldp     x19, x20, [sp, #0]
-    ldp     x21, x22, [sp, #16]
-    ldp     x23, x24, [sp, #32]
-    ldp     x25, x26, [sp, #48]
-    ldp     x27, x28, [sp, #64]
-    ldp     x29, x30, [sp, #80]
-    add     sp, sp, #FRAME_SIZE
+    ldp     x19, x20, [sp, #32]
+    ldp     x21, x22, [sp, #48]
+    ldp     x23, x24, [sp, #64]
+    ldp     x25, x26, [sp, #80]
+    ldp     x27, x28, [sp, #96]
+    ldp     x29, x30, [sp], #FRAME_SIZE
 .endm
 
 /// Gives the guest its program counter and state.
@@ -38,52 +36,39 @@
     msr     SPSR_EL2, x3
 .endm
 
-/// Requires: x0 = context. Clobbers: x2, x3. Budget: 5, of that 3 system registers.
+/// Requires: x1 = context. Clobbers: x2, x3. Budget: 5, of that 3 system registers.
 .macro save_return_state
     mrs     x2, ELR_EL2
     mrs     x3, SPSR_EL2
-    stp     x2, x3, [x0, #CONTEXT_PC]
+    stp     x2, x3, [x1, #CONTEXT_PC]
     mrs     x2, ESR_EL2
-    str     x2, [x0, #CONTEXT_ESR_EL2]
+    str     x2, [x1, #CONTEXT_ESR_EL2]
+.endm
+
+/// The general registers from x2 on; \op is ldp or stp, \single is ldr or str.
+/// Requires: \context = context. Clobbers: nothing else. Budget: 15.
+.macro general_from_x2 op, single, context
+    \op     x2, x3, [\context, #16]
+    \op     x4, x5, [\context, #32]
+    \op     x6, x7, [\context, #48]
+    \op     x8, x9, [\context, #64]
+    \op     x10, x11, [\context, #80]
+    \op     x12, x13, [\context, #96]
+    \op     x14, x15, [\context, #112]
+    \op     x16, x17, [\context, #128]
+    \op     x18, x19, [\context, #144]
+    \op     x20, x21, [\context, #160]
+    \op     x22, x23, [\context, #176]
+    \op     x24, x25, [\context, #192]
+    \op     x26, x27, [\context, #208]
+    \op     x28, x29, [\context, #224]
+    \single x30, [\context, #240]
 .endm
 
 /// Requires: x0 = context. Clobbers: x0-x30. Budget: 16.
 .macro load_guest
-    ldp     x2, x3, [x0, #16]
-    ldp     x4, x5, [x0, #32]
-    ldp     x6, x7, [x0, #48]
-    ldp     x8, x9, [x0, #64]
-    ldp     x10, x11, [x0, #80]
-    ldp     x12, x13, [x0, #96]
-    ldp     x14, x15, [x0, #112]
-    ldp     x16, x17, [x0, #128]
-    ldp     x18, x19, [x0, #144]
-    ldp     x20, x21, [x0, #160]
-    ldp     x22, x23, [x0, #176]
-    ldp     x24, x25, [x0, #192]
-    ldp     x26, x27, [x0, #208]
-    ldp     x28, x29, [x0, #224]
-    ldr     x30, [x0, #240]
+    general_from_x2 ldp, ldr, x0
     ldp     x0, x1, [x0, #0]
-.endm
-
-/// Requires: x0 = context; x1 is not the guest's any more. Clobbers: nothing. Budget: 15.
-.macro save_guest_from_x2
-    stp     x2, x3, [x0, #16]
-    stp     x4, x5, [x0, #32]
-    stp     x6, x7, [x0, #48]
-    stp     x8, x9, [x0, #64]
-    stp     x10, x11, [x0, #80]
-    stp     x12, x13, [x0, #96]
-    stp     x14, x15, [x0, #112]
-    stp     x16, x17, [x0, #128]
-    stp     x18, x19, [x0, #144]
-    stp     x20, x21, [x0, #160]
-    stp     x22, x23, [x0, #176]
-    stp     x24, x25, [x0, #192]
-    stp     x26, x27, [x0, #208]
-    stp     x28, x29, [x0, #224]
-    str     x30, [x0, #240]
 .endm
 
 /// No guest value stays in a register while host code runs and mispredicts.
@@ -104,8 +89,7 @@
     .type   axvcpu_enter, %function
 axvcpu_enter:
     push_host
-    adrp    x2, axvcpu_vectors
-    add     x2, x2, :lo12:axvcpu_vectors
+    adr     x2, axvcpu_vectors
     msr     VBAR_EL2, x2                    // ERET synchronizes it
     load_return_state
     load_guest
@@ -114,18 +98,17 @@ axvcpu_enter:
     isb
     .size   axvcpu_enter, . - axvcpu_enter
 
-/// From a vector: x0 and x1 of the guest on the stack, x1 = vector number.
+/// From a vector: x0 and x1 of the guest on the stack, x0 = vector number: what axvcpu_enter returns.
     .globl  axvcpu_leave
     .type   axvcpu_leave, %function
 axvcpu_leave:
-    ldr     x0, [sp, #16 + FRAME_CONTEXT]
-    save_guest_from_x2
+    ldr     x1, [sp, #16 + FRAME_CONTEXT]
+    general_from_x2 stp, str, x1
     ldp     x2, x3, [sp], #16
-    stp     x2, x3, [x0, #0]
+    stp     x2, x3, [x1, #0]
     ldr     x2, [sp, #FRAME_HOST_VBAR]
     msr     VBAR_EL2, x2                    // takes effect before interrupts are unmasked: run() writes DAIF after an ISB
     save_return_state
-    mov     x0, x1
     pop_host
 #if AXVCPU_CLEAR_REGISTERS
     clear_call_clobbered

@@ -23,6 +23,9 @@ struct Esr {
     constexpr auto length() const noexcept -> unsigned { return (value >> 25 & 1) != 0 ? 4 : 2; }
 };
 
+/// ESR_EL2 after HVC #0 from AArch64: the immediate that SMCCC asks for.
+inline constexpr std::uint64_t hvc_0 = std::uint64_t{0x16} << 26 | 1 << 25;
+
 /// Fault classes of an abort (DDI 0487, ESR_EL2, ISS encoding for an exception from a Data Abort, DFSC).
 enum class Fault : std::uint8_t { address_size, translation, access_flag, permission, external, alignment, tlb_conflict, unsupported, other };
 

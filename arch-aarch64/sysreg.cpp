@@ -25,7 +25,7 @@ auto on_sgi(Vcpu& v, std::uint64_t value, Exit& out) noexcept -> bool {
     const auto sgi = decode_sgi(value);
     const exit::SendIpi ipi{sgi.cluster, sgi.targets, sgi.id, sgi.others};
     if (const auto& c = v.vm().controller(); c) {
-        c.send(c.self, v.id(), ipi);
+        if (c.send(c.self, v.id(), ipi)) refresh_interrupts(v);  // to itself, too: no need to go through the mailbox
         return done(v);
     }
     v.pending.kind = Pending::Kind::register_write;
@@ -57,6 +57,7 @@ auto on_physical_timer(Vcpu& v, SysregTrap t) noexcept -> bool {
     else if (e == iss_of<"CNTP_CVAL_EL0">) c.set<"CNTP_CVAL_EL0">(value);
     else if (e == iss_of<"CNTP_TVAL_EL0">) c.set<"CNTP_CVAL_EL0">(now + static_cast<std::uint64_t>(static_cast<std::int64_t>(static_cast<std::int32_t>(value))));
     else return undefined(v);  // the counter is read-only
+    v.set(Vcpu::physical_timer_on, (c.get<"CNTP_CTL_EL0">() & 3) == 1);
     arm_deadline(v);
     return done(v);
 }
@@ -95,6 +96,7 @@ auto on_table(Vcpu& v, SysregTrap t) noexcept -> std::optional<bool> {
 auto on_sysreg(Vcpu& v, Esr esr, Exit& out) noexcept -> bool {
     const SysregTrap t{esr.iss()};
     const auto e = t.encoding();
+    if (e == iss_of<"ICC_SGI1R_EL1"> && !t.read()) return on_sgi(v, v.x(t.reg()), out);
     // ID space: op0 3, op1 0, CRn 0, CRm 1 to 7: reserved places read as zero.
     constexpr std::uint32_t crm_op2 = 0xFu << 1 | 7u << 17;
     if ((e & ~crm_op2) == 3u << 20 && (e & 0xFu << 1) != 0 && (e >> 1 & 0xF) < 8) [[likely]] {
@@ -102,7 +104,7 @@ auto on_sysreg(Vcpu& v, Esr esr, Exit& out) noexcept -> bool {
         v.set_x(t.reg(), v.percpu->id_registers[(e >> 1 & 0xF) * 8 + (e >> 17 & 7)]);
         return done(v);
     }
-    if (!t.read() && (e == iss_of<"ICC_SGI1R_EL1"> || e == iss_of<"ICC_ASGI1R_EL1"> || e == iss_of<"ICC_SGI0R_EL1">))
+    if (!t.read() && (e == iss_of<"ICC_ASGI1R_EL1"> || e == iss_of<"ICC_SGI0R_EL1">))
         return on_sgi(v, v.x(t.reg()), out);
     if (e == iss_of<"CNTPCT_EL0"> || e == iss_of<"CNTPCTSS_EL0"> || e == iss_of<"CNTP_TVAL_EL0"> || e == iss_of<"CNTP_CTL_EL0"> || e == iss_of<"CNTP_CVAL_EL0">)
         return on_physical_timer(v, t);
@@ -139,6 +141,14 @@ void transfer(Vcpu& v, std::size_t row, bool to_cpu) noexcept {
     restore_interrupts(daif);
 }
 
+/// How far the hardware is ahead of the instruction that is outstanding.
+auto moved(const Vcpu& v) noexcept -> std::uint64_t {
+    using Kind = Pending::Kind;
+    const auto k = v.pending.kind;
+    if (k == Kind::hypercall) return 4;
+    return k == Kind::power_on || k == Kind::suspend ? v.pending.moved : 0;
+}
+
 auto find_for(const Vcpu& v, reg::Id id) noexcept -> Result<reg::Position> {
     const auto at = reg::find<registers>(id);
     if (!at || !reg::stored(registers[at->row].policy)) return Error{Code::unknown_register, "a register of the table", 0, id.value};
@@ -158,9 +168,10 @@ auto Arch::get(Vcpu& v, reg::Id id) noexcept -> Result<std::uint64_t> {
     if (!at) return at.error();
     if (v.percpu != nullptr) {
         if (registers[at->row].policy == Policy::on_bind) transfer(v, at->row, false);
-        if (registers[at->row].policy == Policy::vector && v.hal->host_fp == HostFp::none) axvcpu_fp_save(&v.context);
+        if (registers[at->row].policy == Policy::vector && !v.has(Vcpu::switch_fp)) axvcpu_fp_save(&v.context);
     }
-    return v.context.at(*at);
+    // While an exit is outstanding the program counter is the instruction's own.
+    return v.context.at(*at) - (at->row == index<"PC"> ? moved(v) : 0);
 }
 
 auto Arch::set(Vcpu& v, reg::Id id, std::uint64_t value) noexcept -> Result<void> {
@@ -172,11 +183,13 @@ auto Arch::set(Vcpu& v, reg::Id id, std::uint64_t value) noexcept -> Result<void
     if (at->row == index<"PSTATE">)
         if (const auto mode = value & 0x1F; mode != 0 && mode != 4 && mode != 5 && mode != 0x10)
             return Error{Code::bad_value, "PSTATE.M of EL0 or EL1", 5, mode};
-    if (v.percpu != nullptr && r.policy == Policy::vector && v.hal->host_fp == HostFp::none) axvcpu_fp_save(&v.context);
+    if (v.percpu != nullptr && r.policy == Policy::vector && !v.has(Vcpu::switch_fp)) axvcpu_fp_save(&v.context);
+    if (at->row == index<"PC">) value += moved(v);
     v.context.at(*at) = (value & r.writable) | (r.reset & ~r.writable);
     if (v.percpu == nullptr) return {};
+    if (at->row == index<"CNTP_CTL_EL0">) v.set(Vcpu::physical_timer_on, (value & 3) == 1);
     if (r.policy == Policy::on_bind) transfer(v, at->row, true);
-    if (r.policy == Policy::vector && v.hal->host_fp == HostFp::none) axvcpu_fp_load(&v.context);
+    if (r.policy == Policy::vector && !v.has(Vcpu::switch_fp)) axvcpu_fp_load(&v.context);
     return {};
 }
 

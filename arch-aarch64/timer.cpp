@@ -43,28 +43,20 @@ void arm_deadline(Vcpu& v) noexcept {
         v.armed_for = target;
     }
     write_el1<"CNTP_CTL">(e2h, 1);
-    v.deadline_armed = true;
+    v.set(Vcpu::deadline_armed, true);
 }
 
 void disarm_deadline(Vcpu& v) noexcept {
-    if (!v.deadline_armed) return;
+    v.run_deadline = no_deadline;
+    if (!v.has(Vcpu::deadline_armed)) return;
     write_el1<"CNTP_CTL">(v.percpu->e2h, 0);
-    v.deadline_armed = false;
+    v.set(Vcpu::deadline_armed, false);
 }
 
 void resume_guest_timer(Vcpu& v) noexcept {
-    if (v.timer_control == 0) return;
+    if (!v.has(Vcpu::timer_paused)) return;
     write_el1<"CNTV_CTL_EL0">(v.percpu->e2h, v.timer_control);
-    v.timer_control = 0;
-}
-
-void pause_guest_timer(Vcpu& v) noexcept {
-    if (v.machine().passthrough_timer) return;
-    const bool e2h = v.percpu->e2h;
-    const auto control = read_el1<"CNTV_CTL_EL0">(e2h);
-    if ((control & 1) == 0) return;
-    v.timer_control = control & 3;
-    write_el1<"CNTV_CTL_EL0">(e2h, 0);
+    v.set(Vcpu::timer_paused, false);
 }
 
 auto Arch::deadline(const Vcpu& v) noexcept -> std::uint64_t {

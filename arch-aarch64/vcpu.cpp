@@ -83,6 +83,7 @@ void save_el1(Context& c, std::uint64_t features) noexcept {
 
 Vcpu::Vcpu(Vm& vm, const CreateConfig& c) noexcept
     : VcpuCore(vm, c.id, c.mpidr.value_or(default_mpidr(c.id)) & affinity_mask), hal(&vm.hal()) {
+    exit_.call_at(&context.raw<"X">(), &context.raw<"X">(1));
     if (c.off) {
         state_.store(State::off, std::memory_order_release);
         power_.store(Power::off, std::memory_order_release);
@@ -110,7 +111,6 @@ auto Arch::reset(Vcpu& v, GuestPhysAddr entry, std::uint64_t arg) noexcept -> Re
     v.context.set<"PC">(entry.value);
     v.context.set<"X">(arg);
     v.pending = {};
-    v.outstanding_ = Outstanding::none;
     drop_interrupts(v);
     v.vmcr = 0;
     v.ap0 = {};
@@ -139,9 +139,12 @@ auto Arch::bind(Vcpu& v, PerCpu& cpu) noexcept -> Result<void> {
     if (!v.move(State::free, State::ready)) return Vcpu::bad_state("a vCPU in state free", State::free, v.state());
 
     const auto daif = mask_interrupts();
-    v.cpu_ = here;
+    v.settle_on(here);
     v.armed_for = no_deadline;
     v.percpu = &cpu;
+    v.work = (cpu.hal->host_fp == HostFp::per_exit ? Vcpu::switch_fp : 0) | (vm.policy().hypercalls ? 0 : Vcpu::calls_refused) |
+             (cpu.e2h ? Vcpu::host_extensions : 0) | (vm.passthrough_timer ? Vcpu::guest_owns_timer : 0) |
+             ((v.context.get<"CNTP_CTL_EL0">() & 3) == 1 ? Vcpu::physical_timer_on : 0);
     cpu.bound = &v;
     if (vm.passthrough_interrupts) cpu.trusted = &v;
     const auto tag = tags().assign(cpu.tags, v.machine().tag, v.id());
@@ -176,16 +179,30 @@ void Arch::unbind(Vcpu& v) noexcept {
     v.move(State::ready, State::free);
 }
 
-/// Enters until something has to leave. `out` is set when it returns.
-[[gnu::always_inline]] inline auto Arch::run_loop(Vcpu& v, Exit& out) noexcept -> bool {
+namespace {
+/// What an exit is: true: `v.exit()` goes to the host; false: back into the guest.
+auto leave(Vcpu& v, std::uint64_t vector) noexcept -> bool {
+    if (vector == 0) [[likely]] {
+        if (const Esr esr{v.context.get<"ESR_EL2">()}; esr.ec() == Ec::sysreg) return on_sysreg(v, esr, v.exit());
+        const auto plain = plain_access(v);
+        return plain == Plain::no ? leave_synchronous(v, v.exit()) : plain == Plain::exit;
+    }
+    if (vector != 3) return on_interrupt(v, v.exit());
+    v.exit() = exit::Exception{v.context.get<"ESR_EL2">(), 0};  // SError
+    return true;
+}
+
+/// Enters until something has to leave.
+[[gnu::noinline]] void run_loop(Vcpu& v) noexcept {
     const auto host_vbar = read<"VBAR_EL2">();
-    const bool switch_fp = v.hal->host_fp == HostFp::per_exit;
+    const bool switch_fp = v.has(Vcpu::switch_fp);
     for (;;) {
-        if (!v.mailbox_.enter(v.cpu_)) [[unlikely]] {
-            const auto events = v.mailbox_.take();
+        if (!v.mailbox().enter(v.place())) [[unlikely]] {
+            const auto events = v.mailbox().take();
             if ((events & static_cast<std::uint32_t>(Event::interrupt)) != 0) refresh_interrupts(v);
-            if ((events & static_cast<std::uint32_t>(Event::kick)) != 0) return out = exit::Kicked{}, true;
-            continue;
+            if ((events & static_cast<std::uint32_t>(Event::kick)) == 0) continue;
+            v.exit() = exit::Kicked{};
+            return;
         }
         if (switch_fp) [[unlikely]] {
             axvcpu_fp_save_host(v.host_fp.data());
@@ -196,41 +213,80 @@ void Arch::unbind(Vcpu& v) noexcept {
             axvcpu_fp_save(&v.context);
             axvcpu_fp_load_host(v.host_fp.data());
         }
-        v.mailbox_.leave();
-        if (vector == 0 ? leave_synchronous(v, out) : vector == 3 ? (out = exit::Exception{v.context.get<"ESR_EL2">(), 0}, true) : on_interrupt(v, out))
-            return true;
+        v.mailbox().leave();
+        if (leave(v, vector)) return;
     }
 }
 
-auto Arch::run(Vcpu& v, std::uint64_t deadline) noexcept -> Result<Exit> {
-    if (v.hal->this_cpu() != v.cpu_) [[unlikely]]
-        return Error{Code::wrong_cpu, "the CPU that the vCPU is bound to", static_cast<std::uint64_t>(v.cpu_), static_cast<std::uint64_t>(v.hal->this_cpu())};
-    if (v.state() != State::ready) [[unlikely]] return Vcpu::bad_state("a bound vCPU that is on and not running", State::ready, v.state());
-    if (v.outstanding_ == Outstanding::terminal) [[unlikely]]
-        return Error{Code::bad_state, "a reset after a terminal exit"};
-    Result<Exit> out{Exit{exit::Nothing{}}};
-    if (v.outstanding_ == Outstanding::instruction) static_cast<void>(retry(v));
-    v.state_.store(State::running, std::memory_order_relaxed);
-    const auto daif = mask_interrupts();
+[[gnu::noinline]] void go_on(Vcpu& v, std::uint64_t vector) noexcept {
+    if (!leave(v, vector)) run_loop(v);
+}
+[[gnu::noinline]] void go_on_after(Vcpu& v, Plain plain) noexcept {
+    const Esr esr{v.context.get<"ESR_EL2">()};
+    if (esr.ec() == Ec::sysreg ? !on_sysreg(v, esr, v.exit()) : plain == Plain::done || !leave_synchronous(v, v.exit())) run_loop(v);
+}
+
+/// Timers, before an entry. True: nothing else is special about it.
+[[gnu::noinline]] auto prepare(Vcpu& v, std::uint64_t deadline) noexcept -> bool {
     v.run_deadline = deadline;
-    if (!v.pending.more || !next_part(v, *out)) {
-        if (deadline != no_deadline || (v.context.get<"CNTP_CTL_EL0">() & 3) == 1) arm_deadline(v);
-        if (v.timer_control != 0) resume_guest_timer(v);
-        run_loop(v, *out);
-        // Nothing of the guest may interrupt the host: not its timers, nor a list register that wants attention.
-        pause_guest_timer(v);
-        if (v.deadline_armed) disarm_deadline(v);
+    if (deadline != no_deadline || v.has(Vcpu::physical_timer_on)) arm_deadline(v);
+    resume_guest_timer(v);
+    return (v.work & (Vcpu::switch_fp | Vcpu::calls_refused)) == 0;
+}
+
+/// Before the guest goes on: what is outstanding is retried, what was completed in part is asked for again.
+enum class Settled : std::uint8_t { go_on, refused, exit };
+[[gnu::noinline]] auto settle(Vcpu& v) noexcept -> Settled {
+    using Kind = Pending::Kind;
+    if (v.pending.kind == Kind::terminal || v.pending.kind == Kind::host_irq) {
+        const bool off = v.pending.kind == Kind::terminal;
+        v.refuse({Code::bad_state, off ? "a reset after a terminal exit" : "a vCPU that is not inside run() already", static_cast<std::uint64_t>(State::ready),
+                  static_cast<std::uint64_t>(off ? v.state() : State::running)});
+        return Settled::refused;
+    }
+    if (v.pending.kind != Kind::more) static_cast<void>(Arch::retry(v));
+    if (v.pending.kind != Kind::more) return Settled::go_on;
+    const auto daif = mask_interrupts();
+    const bool leaves = next_part(v, v.exit());
+    restore_interrupts(daif);
+    return leaves ? Settled::exit : Settled::go_on;
+}
+
+}  // namespace
+
+/// The straight way, in and out once, is written for the hypercall: nothing that it does not need is on it.
+auto Arch::run(Vcpu& v, std::uint64_t deadline, CpuId here) noexcept -> bool {
+    if (here != v.cpu_) [[unlikely]]
+        return v.refuse({Code::wrong_cpu, "the CPU that the vCPU is bound to", static_cast<std::uint64_t>(v.cpu_), static_cast<std::uint64_t>(here)});
+    if (v.pending.kind != Pending::Kind::none) [[unlikely]]
+        if (const auto s = settle(v); s != Settled::go_on) return s == Settled::exit;
+    const auto daif = mask_interrupts();
+    constexpr auto before = Vcpu::switch_fp | Vcpu::calls_refused | Vcpu::timer_paused | Vcpu::physical_timer_on;
+    if (bool plain = (v.work & before) == 0 && deadline == no_deadline; (plain || prepare(v, deadline)) && v.mailbox_.enter(v.place_)) [[likely]] {
+        const auto vector = axvcpu_enter(&v.context, read<"VBAR_EL2">());
+        v.mailbox_.leave();
+        if (vector != 0) [[unlikely]] {
+            go_on(v, vector);
+        } else if (v.context.get<"ESR_EL2">() == hvc_0 && smccc_owner(v.context.get<"X">()) > 4) {
+            // A call that is the hypervisor's, by SMCCC's owner number; on_call() is the same for all the others.
+            v.pending.kind = Pending::Kind::hypercall;
+            v.exit_.set_call(false);
+        } else if (const auto plain = plain_access(v); plain != Plain::exit) {
+            go_on_after(v, plain);
+        }
+    } else {
+        run_loop(v);
+    }
+    // Nothing of the guest may interrupt the host: not its timers, nor a list register that wants attention.
+    const auto work = v.work;
+    pause_guest_timer(v);
+    if ((work & (Vcpu::deadline_armed | Vcpu::list_registers)) != 0) [[unlikely]] {
+        disarm_deadline(v);
         if (v.lr_used != 0 && read<"ICH_MISR_EL2">() != 0) refresh_interrupts(v);
     }
     isb();  // VBAR_EL2 is the host's again before an interrupt can be taken
     restore_interrupts(daif);
-    auto after = State::ready;
-    if (out->kind() != ExitKind::event) [[likely]] {
-        v.outstanding_ = out->kind() == ExitKind::instruction ? Outstanding::instruction : Outstanding::terminal;
-        if (v.outstanding_ == Outstanding::terminal && !out->is<exit::FailEntry>()) after = State::off;
-    }
-    v.state_.store(after, std::memory_order_release);
-    return out;
+    return true;
 }
 
 }  // namespace axvcpu::aarch64

@@ -1,11 +1,11 @@
 // The vectors while a guest runs (DDI 0487, VBAR_EL2: 16 entries of 128 bytes).
-#define FRAME_HOST_VBAR 104
+#define FRAME_HOST_VBAR 24
 
 /// From the guest: keeps x0 and x1, says which vector. Requires: sp = enter's frame. Budget: 3.
 .macro from_guest number
     .balign 128
     stp     x0, x1, [sp, #-16]!
-    mov     w1, #\number
+    mov     w0, #\number
     b       axvcpu_leave
 .endm
 

@@ -6,7 +6,11 @@ import std;
 export namespace runtime {
 
 /// Number of the calling CPU, from 0.
-auto this_cpu() noexcept -> unsigned;
+[[gnu::always_inline]] inline auto this_cpu() noexcept -> unsigned {
+    std::uint64_t v;
+    asm volatile("mrs %0, TPIDR_EL2" : "=r"(v));
+    return static_cast<unsigned>(v);
+}
 /// CPUs of the machine.
 auto cpus() noexcept -> unsigned;
 /// Starts CPU `cpu` in `entry(cpu)`, with interrupts masked. False: there is no such CPU, or it runs already.

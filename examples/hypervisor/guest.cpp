@@ -53,7 +53,7 @@ void Guest::transmit(std::uint8_t byte) noexcept {
 void Guest::receive(std::uint8_t byte) noexcept {
     const runtime::Guard guard(uart_lock_);
     uart_.receive(byte);
-    gic_.set_line(uart_interrupt, uart_.line());
+    if (uart_.line() != uart_line_) update_uart_line();
 }
 
 /// Memory appears when it is touched, a block of 2 MiB at a time.
@@ -108,31 +108,27 @@ void Guest::crash(const char* what, const Exit& e, Vcpu<Host>::Bound& on_cpu) no
     finish(End::crashed);
 }
 
-auto Guest::handle(Thread& t, Vcpu<Host>::Bound& on_cpu, const Exit& e) noexcept -> Next {
-    ++t.exits[e.index()];
+/// Requires the UART's lock.
+void Guest::update_uart_line() noexcept {
+    uart_line_ = uart_.line();
+    gic_.set_line(uart_interrupt, uart_line_);
+}
+
+auto Guest::read_uart(std::uint64_t offset, unsigned width) noexcept -> std::uint64_t {
+    const runtime::Guard guard(uart_lock_);
+    const auto value = uart_.read(offset, width);
+    if (uart_.line() != uart_line_) [[unlikely]] update_uart_line();
+    return value;
+}
+
+void Guest::write_uart(std::uint64_t offset, unsigned width, std::uint64_t value) noexcept {
+    const runtime::Guard guard(uart_lock_);
+    uart_.write(offset, width, value);
+    if (uart_.line() != uart_line_) [[unlikely]] update_uart_line();
+}
+
+auto Guest::handle_other(Vcpu<Host>::Bound& on_cpu, const Exit& e) noexcept -> Next {
     return e.match(
-        [&](exit::MmioRead m) {
-            if (m.addr.value - uart_base.value >= device::Pl011::size) return static_cast<void>(on_cpu.fail()), Next::run;
-            const runtime::Guard guard(uart_lock_);
-            const auto value = uart_.read(m.addr.value - uart_base.value, m.width);
-            gic_.set_line(uart_interrupt, uart_.line());
-            static_cast<void>(on_cpu.complete(value));
-            return Next::run;
-        },
-        [&](exit::MmioWrite m) {
-            if (m.addr.value - uart_base.value >= device::Pl011::size) return static_cast<void>(on_cpu.fail()), Next::run;
-            const runtime::Guard guard(uart_lock_);
-            uart_.write(m.addr.value - uart_base.value, m.width, m.value);
-            gic_.set_line(uart_interrupt, uart_.line());
-            static_cast<void>(on_cpu.complete());
-            return Next::run;
-        },
-        [&](exit::NestedPageFault f) { return fault(on_cpu, f); },
-        [&](exit::Hypercall h) {
-            // One call of our own, for measuring: gives back the sum of its arguments. Everything else is not supported.
-            static_cast<void>(on_cpu.complete(h.number == 0xC600'0001 ? h.args[0] + h.args[1] : ~std::uint64_t{0}));
-            return Next::run;
-        },
         [&](exit::Halt) { return static_cast<void>(on_cpu.complete()), Next::block; },
         [&](exit::CpuSuspend) { return static_cast<void>(on_cpu.complete()), Next::block; },
         [&](exit::Yield) { return static_cast<void>(on_cpu.complete()), Next::yield; },
@@ -143,7 +139,7 @@ auto Guest::handle(Thread& t, Vcpu<Host>::Bound& on_cpu, const Exit& e) noexcept
         [&](exit::ExternalInterrupt) {
             runtime::unmask_interrupts();
             runtime::mask_interrupts();
-            return Next::run;
+            return Next::look;
         },
         [&](exit::Kicked) { return Next::yield; },
         [&](exit::TimerExpired) { return Next::yield; },

@@ -78,19 +78,23 @@ public:
     auto end() const noexcept -> End { return end_.load(); }
     auto passthrough() const noexcept -> bool { return options_.passthrough_interrupts; }
     /// Answers an exit. What the scheduler must do with the vCPU then.
-    enum class Next : std::uint8_t { run, block, yield, stop };
-    auto handle(Thread&, Vcpu<Host>::Bound&, const Exit&) noexcept -> Next;
+    enum class Next : std::uint8_t { run, look, block, yield, stop };
+    [[gnu::always_inline]] inline auto handle(Thread&, Vcpu<Host>::Bound&, const Exit&) noexcept -> Next;
     void receive(std::uint8_t byte) noexcept;
     auto exits(std::size_t reason) const noexcept -> std::uint64_t;
 
 private:
     auto load_image() noexcept -> std::optional<std::uint64_t>;
     auto place(GuestPhysAddr, const unsigned char* from, std::uint64_t size) noexcept -> bool;
+    auto read_uart(std::uint64_t offset, unsigned width) noexcept -> std::uint64_t;
+    void write_uart(std::uint64_t offset, unsigned width, std::uint64_t value) noexcept;
     auto fault(Vcpu<Host>::Bound&, const exit::NestedPageFault&) noexcept -> Next;
+    auto handle_other(Vcpu<Host>::Bound&, const Exit&) noexcept -> Next;
     auto power_on(Vcpu<Host>::Bound&, const exit::CpuUp&) noexcept -> Next;
     auto finish(End) noexcept -> Next;
     void crash(const char* what, const Exit&, Vcpu<Host>::Bound&) noexcept;
     void transmit(std::uint8_t byte) noexcept;
+    void update_uart_line() noexcept;
     auto write_device_tree(std::uint64_t initrd_start, std::uint64_t initrd_end) noexcept -> bool;
 
     unsigned number_;
@@ -104,11 +108,37 @@ private:
     device::Gicv3 gic_;
     runtime::Spinlock uart_lock_;
     device::Pl011 uart_;
+    bool uart_line_ = false;         // as the controller was told
     std::array<char, 256> line_{};   // of the console, where several VMs share it
     std::size_t line_length_ = 0;
     Thread threads_[max_vcpus];
     std::atomic<End> end_{End::none};
 };
+
+/// The exits that come often; the rest is in guest.cpp.
+inline auto Guest::handle(Thread& t, Vcpu<Host>::Bound& on_cpu, const Exit& e) noexcept -> Next {
+    ++t.exits[e.index()];
+    return e.match(
+        [&](exit::Hypercall h) {
+            // One call of our own, for measuring: gives back the sum of its arguments. Everything else is not supported.
+            static_cast<void>(on_cpu.complete(h.number == 0xC600'0001 ? h.args[0] + h.args[1] : ~std::uint64_t{0}));
+            return Next::run;
+        },
+        [&](exit::MmioRead m) {
+            const auto offset = m.addr.value - uart_base.value;
+            static_cast<void>(offset < device::Pl011::size ? on_cpu.complete(read_uart(offset, m.width)) : on_cpu.fail());
+            return Next::run;
+        },
+        [&](exit::MmioWrite m) {
+            const auto offset = m.addr.value - uart_base.value;
+            if (offset >= device::Pl011::size) return static_cast<void>(on_cpu.fail()), Next::run;
+            write_uart(offset, m.width, m.value);
+            static_cast<void>(on_cpu.complete());
+            return Next::run;
+        },
+        [&](exit::NestedPageFault f) { return fault(on_cpu, f); },
+        [&](auto) { return handle_other(on_cpu, e); });
+}
 
 /// The scheduler: each CPU takes the next ready vCPU, for `slice` ticks while others wait.
 [[noreturn]] void schedule_forever(unsigned cpu) noexcept;

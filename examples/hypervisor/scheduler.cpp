@@ -79,27 +79,29 @@ void put_down(Thread& t, Guest::Next next) noexcept {
     enqueue(t);
 }
 
+[[noreturn, gnu::cold]] void refused(std::string_view what, const Error& e) noexcept {
+    say({"hypervisor: ", what, " refused: needed ", e.what, "\n"});
+    runtime::exit(1);
+}
+
 /// Runs a vCPU until it stops, sleeps, or others wait for the CPU.
 void run(Thread& t, std::uint64_t earliest) noexcept {
-    auto next = Guest::Next::run;
+    auto next = Guest::Next::look;
     {
         auto on_cpu = this_percpu().bind(*t.vcpu);
-        if (!on_cpu) {
-            say({"hypervisor: bind refused: needed ", on_cpu.error().what, "\n"});
-            runtime::exit(1);
-        }
+        if (!on_cpu) refused("bind", on_cpu.error());
         const auto slice_end = runtime::now() + slice();
         const bool trusted = t.guest->passthrough();
-        while (next == Guest::Next::run) {
+        // What ends this, a thread that waits or the VM's end, comes as an interrupt or a kick: to be looked at then only.
+        while (next == Guest::Next::look) {
             if (t.guest->end() != Guest::End::none) break;
             const auto until = trusted ? no_deadline : waiting.load(std::memory_order_relaxed) != 0 ? std::min(slice_end, earliest) : earliest;
-            const auto e = on_cpu.run(until);
-            if (!e) {
-                say({"hypervisor: run refused: needed ", e.error().what, "\n"});
-                runtime::exit(1);
-            }
-            next = t.guest->handle(t, on_cpu, *e);
-            if (trusted && next == Guest::Next::block) next = Guest::Next::run;
+            do {
+                const auto e = on_cpu.run(until);
+                if (!e) [[unlikely]] refused("run", e.error());
+                next = t.guest->handle(t, on_cpu, *e);
+            } while (next == Guest::Next::run);
+            if (trusted && next == Guest::Next::block) next = Guest::Next::look;
         }
     }
     put_down(t, next);

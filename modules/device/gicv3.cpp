@@ -21,6 +21,12 @@ Gicv3::Gicv3(VmCore& vm, Config config) noexcept : vm_(&vm), config_(config), vc
     for (auto& word : cpus_[0].routed) word.store(~0u, relaxed);  // GICD_IROUTER resets to affinity 0
 }
 
+auto Gicv3::window() const noexcept -> GuestRange {
+    const auto first = std::min(config_.distributor, config_.redistributors);
+    const auto end = std::max(config_.distributor + distributor_size, config_.redistributors + redistributor_size * vcpus_);
+    return {first, end.value - first.value};
+}
+
 /// Pending, enabled and not in anybody's hands. Groups that the distributor does not forward are left out.
 auto Gicv3::deliverable(const Bank& b) const noexcept -> std::uint32_t {
     const auto control = control_.load(relaxed);
@@ -62,14 +68,16 @@ void Gicv3::line(std::uint32_t vcpu, std::uint32_t id, bool high) noexcept {
     if (high) cpus_[vcpu].work.fetch_or(1);
 }
 
-void Gicv3::send(std::uint32_t from, const exit::SendIpi& ipi) noexcept {
+auto Gicv3::send(std::uint32_t from, const exit::SendIpi& ipi) noexcept -> bool {
+    bool self = false;
     const auto post = [&](std::uint32_t v) {
         cpus_[v].bank.latched.fetch_or(1u << (ipi.vector & 15));
-        raise(v, 1);
+        cpus_[v].work.fetch_or(1);
+        if (v == from) self = true; else vm_->notify(v, Event::interrupt);
     };
     if (ipi.others) {
         for (std::uint32_t v = 0; v < vcpus_; ++v) if (v != from) post(v);
-        return;
+        return false;
     }
     for (std::uint32_t targets = ipi.targets; targets != 0; targets &= targets - 1) {
         const auto affinity = ipi.cluster + static_cast<std::uint32_t>(std::countr_zero(targets));
@@ -79,6 +87,7 @@ void Gicv3::send(std::uint32_t from, const exit::SendIpi& ipi) noexcept {
         if (v == nullptr || v->hardware_id() != affinity) v = vm_->find(affinity);
         if (v != nullptr && v->id() < vcpus_) post(v->id());
     }
+    return self;
 }
 
 /// The most urgent interrupt for a vCPU, and its bank. `taking`: a word with a single candidate needs no second look.
@@ -108,6 +117,25 @@ auto Gicv3::best(std::uint32_t vcpu, Interrupt& out, bool taking) noexcept -> Ba
 auto Gicv3::peek(std::uint32_t vcpu, Interrupt& out) noexcept -> bool { return best(vcpu, out, false) != nullptr; }
 
 auto Gicv3::take(std::uint32_t vcpu, Interrupt& out) noexcept -> bool {
+    if (vcpu >= vcpus_) return false;
+    auto& cpu = cpus_[vcpu];
+    const auto work = cpu.work.load();
+    if (work == 0) return false;
+    if (work == 1) {  // of its own only: nobody else takes those
+        cpu.work.fetch_and(~1u);
+        auto& b = cpu.bank;
+        const auto candidates = deliverable(b);
+        if (candidates == 0) return false;
+        if (std::has_single_bit(candidates)) {
+            const auto n = static_cast<std::uint32_t>(std::countr_zero(candidates));
+            const bool edge = (b.edge.load(relaxed) & candidates) != 0;
+            out = {.id = n, .priority = b.priority[n].load(relaxed), .level = !edge, .group1 = (b.group.load(relaxed) & candidates) != 0};
+            b.listed.fetch_or(candidates);
+            if (edge) b.latched.fetch_and(~candidates);
+            return true;
+        }
+        cpu.work.fetch_or(1);
+    }
     for (;;) {
         auto* b = best(vcpu, out, true);
         if (b == nullptr) return false;
@@ -140,7 +168,9 @@ void Gicv3::retire(std::uint32_t vcpu, std::uint32_t id, bool pending, bool acti
     if (!pending && !edge) b->latched.fetch_and(~bit);
     if (active) b->active.fetch_or(bit);
     b->listed.fetch_and(~bit);
-    // It may be deliverable at once: by this vCPU, or by the one that it has been routed to meanwhile.
+    // It may be deliverable at once: by this vCPU, or by the one that it has been routed to meanwhile. Who made it pending while it
+    // was listed did so before this look, or has set the work bit after it.
+    if (((b->latched.load() | b->high.load()) & bit) == 0) return;
     cpus_[vcpu].work.fetch_or(1u << id / 32);
     if (id >= 32 && (cpus_[vcpu].routed[id / 32 - 1].load(relaxed) & bit) == 0) changed(vcpu, id / 32, bit);
 }

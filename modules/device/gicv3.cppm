@@ -28,8 +28,9 @@ public:
     void set_line(std::uint32_t spi, bool level) noexcept;
 
     // What InterruptController asks for.
+    auto window() const noexcept -> GuestRange;
     auto access(std::uint32_t vcpu, DeviceAccess&) noexcept -> bool;
-    void send(std::uint32_t vcpu, const exit::SendIpi&) noexcept;
+    auto send(std::uint32_t vcpu, const exit::SendIpi&) noexcept -> bool;
     auto take(std::uint32_t vcpu, Interrupt& out) noexcept -> bool;
     auto peek(std::uint32_t vcpu, Interrupt& out) noexcept -> bool;
     auto wanted(std::uint32_t vcpu, std::uint32_t id, bool active) noexcept -> bool;

@@ -181,13 +181,12 @@ auto Gicv3::redistributor(std::uint32_t owner, std::uint64_t offset, DeviceAcces
 
 auto Gicv3::access(std::uint32_t vcpu, DeviceAccess& a) noexcept -> bool {
     static_cast<void>(vcpu);
-    const auto mask = a.width >= 8 ? ~std::uint64_t{0} : (std::uint64_t{1} << 8 * a.width) - 1;
     if (const auto offset = a.addr.value - config_.distributor.value; offset < distributor_size) {
-        a.value = distributor(offset, a) & mask;
+        a.value = distributor(offset, a);
         return true;
     }
     if (const auto offset = a.addr.value - config_.redistributors.value; offset < redistributor_size * vcpus_) {
-        a.value = redistributor(static_cast<std::uint32_t>(offset / redistributor_size), offset % redistributor_size, a) & mask;
+        a.value = redistributor(static_cast<std::uint32_t>(offset / redistributor_size), offset % redistributor_size, a);
         return true;
     }
     return false;

@@ -4,11 +4,6 @@ import std;
 namespace axvcpu::device {
 
 namespace {
-enum Offset : std::uint64_t {
-    data = 0x000, receive_status = 0x004, flags = 0x018, low_power = 0x020, integer_divisor = 0x024, fraction_divisor = 0x028,
-    line_control = 0x02C, control = 0x030, fifo_levels = 0x034, interrupt_mask = 0x038, raw_status = 0x03C, masked_status = 0x040,
-    interrupt_clear = 0x044, dma_control = 0x048, identification = 0xFE0,
-};
 constexpr std::uint32_t enable = 1 << 0, transmit_enable = 1 << 8, receive_enable = 1 << 9;
 constexpr std::array<std::uint8_t, 8> ids{0x11, 0x10, 0x34, 0x00, 0x0D, 0xF0, 0x05, 0xB1};  // UARTPeriphID0-3 (r1p5), UARTPCellID0-3
 }  // namespace
@@ -20,9 +15,11 @@ auto Pl011::receive_level() const noexcept -> unsigned {
 }
 
 void Pl011::update_receive() noexcept {
+    flags_ = 0x80 | (count_ == 0 ? 0x10 : 0) | (count_ >= fifo_depth() ? 0x40 : 0);  // TXFE, RXFE, RXFF
     if (count_ >= receive_level()) raw_ |= receive_ready; else raw_ &= ~receive_ready;
     // The timeout stands for "bytes wait and no more come"; here none is ever on its way.
     if (count_ != 0) raw_ |= receive_timeout; else raw_ &= ~receive_timeout;
+    update_line();
 }
 
 auto Pl011::receive(std::uint8_t byte) noexcept -> bool {
@@ -30,6 +27,7 @@ auto Pl011::receive(std::uint8_t byte) noexcept -> bool {
     if (count_ >= fifo_depth()) {
         error_ |= 8;
         raw_ |= overrun;
+        update_line();
         return false;
     }
     fifo_[(head_ + count_++) % fifo_.size()] = byte;
@@ -37,35 +35,36 @@ auto Pl011::receive(std::uint8_t byte) noexcept -> bool {
     return true;
 }
 
-auto Pl011::read(std::uint64_t offset, unsigned width) noexcept -> std::uint64_t {
-    const unsigned shift = 8 * (offset & 3);
-    const auto value = [&]() -> std::uint32_t {
-        switch (offset & 0xFFC) {
-            case data: {
-                if (count_ == 0) return 0;
-                const std::uint32_t byte = fifo_[head_];
-                head_ = static_cast<std::uint8_t>((head_ + 1) % fifo_.size());
-                --count_;
-                update_receive();
-                return byte;
-            }
-            case receive_status: return error_;
-            case flags: return 0x80 | (count_ == 0 ? 0x10 : 0) | (count_ >= fifo_depth() ? 0x40 : 0);  // TXFE, RXFE, RXFF
-            case low_power: return low_power_;
-            case integer_divisor: return integer_divisor_;
-            case fraction_divisor: return fraction_divisor_;
-            case line_control: return line_control_;
-            case control: return control_;
-            case fifo_levels: return levels_;
-            case interrupt_mask: return mask_;
-            case raw_status: return raw_;
-            case masked_status: return raw_ & mask_;
-            case dma_control: return dma_;
-            default: return offset >= identification && offset < size ? ids[(offset - identification) / 4] : 0;
-        }
-    }();
-    const std::uint64_t shifted = value >> shift;
-    return width >= 4 ? shifted : shifted & ((std::uint64_t{1} << 8 * width) - 1);
+auto Pl011::read_register(std::uint64_t offset) noexcept -> std::uint32_t {
+    switch (offset) {
+        case data: return take_byte();
+        case receive_status: return error_;
+        case flags: return flags_;
+        case low_power: return low_power_;
+        case integer_divisor: return integer_divisor_;
+        case fraction_divisor: return fraction_divisor_;
+        case line_control: return line_control_;
+        case control: return control_;
+        case fifo_levels: return levels_;
+        case interrupt_mask: return mask_;
+        case raw_status: return raw_;
+        case masked_status: return raw_ & mask_;
+        case dma_control: return dma_;
+        default: return identify(offset);
+    }
+}
+
+auto Pl011::take_byte() noexcept -> std::uint32_t {
+    if (count_ == 0) return 0;
+    const std::uint32_t byte = fifo_[head_];
+    head_ = static_cast<std::uint8_t>((head_ + 1) % fifo_.size());
+    --count_;
+    update_receive();
+    return byte;
+}
+
+auto Pl011::identify(std::uint64_t offset) const noexcept -> std::uint32_t {
+    return offset >= identification && offset < size ? ids[(offset - identification) / 4] : 0;
 }
 
 void Pl011::write(std::uint64_t offset, unsigned, std::uint64_t v) noexcept {
@@ -74,6 +73,7 @@ void Pl011::write(std::uint64_t offset, unsigned, std::uint64_t v) noexcept {
         case data:
             if ((control_ & (enable | transmit_enable)) == (enable | transmit_enable)) transmit_(self_, static_cast<std::uint8_t>(value));
             raw_ |= transmit_ready;  // the FIFO is empty again already
+            update_line();
             break;
         case receive_status: error_ = 0; break;
         case low_power: low_power_ = value & 0xFF; break;
@@ -89,10 +89,14 @@ void Pl011::write(std::uint64_t offset, unsigned, std::uint64_t v) noexcept {
             levels_ = value & 0x3F;
             update_receive();
             break;
-        case interrupt_mask: mask_ = value & 0x7FF; break;
+        case interrupt_mask:
+            mask_ = value & 0x7FF;
+            update_line();
+            break;
         case interrupt_clear:
             raw_ &= ~(value & 0x7FF);
             if ((value & receive_ready) == 0) update_receive();
+            update_line();
             break;
         case dma_control: dma_ = value & 7; break;
         default: break;

@@ -18,7 +18,7 @@ struct Hypercall { std::uint64_t number; std::array<std::uint64_t, 6> args; bool
 /// exit for each: this is number `part` (from 0) of `parts`.
 struct MmioRead { GuestPhysAddr addr; std::uint8_t width, part, parts; };
 /// A store to an address outside the VM's memory; `value` has no bits above `width`.
-struct MmioWrite { GuestPhysAddr addr; std::uint64_t value; std::uint8_t width, part, parts; };
+struct MmioWrite { GuestPhysAddr addr; std::uint8_t width, part, parts; std::uint64_t value; };
 /// A read of a system register that the SDK does not emulate. `reg`: the encoding in the architecture's own form.
 struct SysRegRead { std::uint32_t reg; };
 struct SysRegWrite { std::uint32_t reg; std::uint64_t value; };
@@ -108,19 +108,55 @@ inline constexpr std::array<std::string_view, 26> exit_names{"Hypercall", "MmioR
 static_assert(exit_names.size() == detail::Reasons::count);
 
 /// The reason for which run() returned. A closed union: match() calls the one handler that fits.
+///
+/// The registers of a call are read where they are, by the handler that wants them: run() copies none. A copy of an Exit holds
+/// values of its own.
 class Exit {
 public:
     static constexpr std::size_t reasons = detail::Reasons::count;
 
     template <class T>
         requires(!std::is_same_v<T, Exit>)
-    constexpr Exit(const T& reason) noexcept : index_(detail::Reasons::index_of<T>()) {
-        static_assert(sizeof(T) <= sizeof bytes_ && std::is_trivially_copyable_v<T>);
-        __builtin_memcpy(bytes_, &reason, sizeof(T));
+    constexpr Exit(const T& reason) noexcept { *this = reason; }
+    constexpr Exit(const Exit& other) noexcept { *this = other; }
+    constexpr auto operator=(const Exit& other) noexcept -> Exit& {
+        if (this == &other) return *this;
+        if (other.is<exit::Hypercall>()) return *this = other.as<exit::Hypercall>();
+        __builtin_memcpy(bytes_, other.bytes_, sizeof bytes_);
+        index_ = other.index_;
+        return *this;
+    }
+    template <class T>
+        requires(!std::is_same_v<T, Exit>)
+    [[gnu::always_inline]] constexpr auto operator=(const T& reason) noexcept -> Exit& {
+        index_ = detail::Reasons::index_of<T>();
+        if constexpr (std::is_same_v<T, exit::Hypercall>) {
+            std::ranges::copy(reason.args, call_.begin());
+            call_[6] = reason.number;
+            call_at(&call_[6], call_.data());
+            secure_ = reason.secure;
+        } else if constexpr (!std::is_empty_v<T>) {
+            static_assert(sizeof(T) <= sizeof bytes_ && std::is_trivially_copyable_v<T>);
+            __builtin_memcpy(bytes_, &reason, sizeof(T));
+        }
+        return *this;
+    }
+    /// Where a call's number and six arguments stand: for set_call().
+    constexpr void call_at(const std::uint64_t* number, const std::uint64_t* args) noexcept {
+        number_ = number;
+        args_ = args;
+    }
+    /// A Hypercall whose registers are read from where call_at() said, until the exit is answered.
+    [[gnu::always_inline]] inline void set_call(bool secure) noexcept {
+        index_ = detail::Reasons::index_of<exit::Hypercall>();
+        secure_ = secure;
     }
 
     /// Number of the reason, below `reasons`; stable within a version of the SDK. For tables and statistics.
-    constexpr auto index() const noexcept -> std::size_t { return index_; }
+    constexpr auto index() const noexcept -> std::size_t {
+        __builtin_assume(index_ < reasons);
+        return index_;
+    }
     template <class T> constexpr auto is() const noexcept -> bool { return index_ == detail::Reasons::index_of<T>(); }
     template <class T> static consteval auto index_of() -> std::size_t { return detail::Reasons::index_of<T>(); }
     /// The reason as a T, where it is one.
@@ -139,10 +175,14 @@ public:
     }
 
 private:
-    template <class T> auto as() const noexcept -> T {
-        T reason;
-        __builtin_memcpy(&reason, bytes_, sizeof(T));
-        return reason;
+    template <class T> [[gnu::always_inline]] auto as() const noexcept -> T {
+        if constexpr (std::is_same_v<T, exit::Hypercall>) {
+            return {*number_, {args_[0], args_[1], args_[2], args_[3], args_[4], args_[5]}, secure_};
+        } else {
+            T reason;
+            __builtin_memcpy(&reason, bytes_, sizeof(T));
+            return reason;
+        }
     }
     // A chain of comparisons that the compiler makes into one jump: no table of pointers, everything inlined.
     template <std::size_t I, class F> [[gnu::always_inline]] auto dispatch(const F& f) const -> decltype(auto) {
@@ -153,8 +193,12 @@ private:
             return dispatch<I + 1>(f);
         }
     }
-    alignas(8) unsigned char bytes_[64];
-    std::uint8_t index_;
+    std::uint8_t index_ = 0;
+    bool secure_ = false;
+    alignas(8) unsigned char bytes_[56];
+    const std::uint64_t* number_ = nullptr;
+    const std::uint64_t* args_ = nullptr;
+    std::array<std::uint64_t, 7> call_{};  // of a copy
 };
 
 }  // namespace axvcpu

@@ -18,6 +18,13 @@ struct GuestPhysAddr {
     constexpr auto operator+(std::uint64_t n) const noexcept -> GuestPhysAddr { return {value + n}; }
 };
 
+/// A range of guest-physical addresses.
+struct GuestRange {
+    GuestPhysAddr start;
+    std::uint64_t size = 0;
+    constexpr auto contains(GuestPhysAddr a) const noexcept -> bool { return a.value - start.value < size; }
+};
+
 /// A physical CPU, numbered by the host from 0 upwards; below 65,536.
 enum class CpuId : std::uint32_t {};
 

@@ -17,7 +17,7 @@ struct Interrupt {
 /// One access to the controller's registers, of 1 to 8 bytes.
 struct DeviceAccess {
     GuestPhysAddr addr;
-    std::uint64_t value;  ///< in: what is written; out: what was read
+    std::uint64_t value;  ///< in: what is written; out: what was read (bits above `width` mean nothing)
     std::uint8_t width;
     bool write;
 };
@@ -26,8 +26,9 @@ struct DeviceAccess {
 /// concern one vCPU's hand-over (take, wanted, retire) only on the CPU where it is bound.
 template <class T>
 concept InterruptController = requires(T& c, DeviceAccess& access, const exit::SendIpi& ipi, std::uint32_t vcpu, Interrupt& out) {
+    { c.window() } noexcept -> std::same_as<GuestRange>;         ///< all its registers lie in here; does not change
     { c.access(vcpu, access) } noexcept -> std::same_as<bool>;   ///< false: not its address
-    { c.send(vcpu, ipi) } noexcept;                              ///< a software interrupt from `vcpu`
+    { c.send(vcpu, ipi) } noexcept -> std::same_as<bool>;        ///< a software interrupt from `vcpu`; true: it is a target itself
     { c.take(vcpu, out) } noexcept -> std::same_as<bool>;        ///< the most urgent one to deliver; it is then in the CPU's hands
     { c.peek(vcpu, out) } noexcept -> std::same_as<bool>;        ///< the same without taking it
     /// One in the CPU's hands, pending or active: true: it has to be pending there. Takes a further edge away from the model.
@@ -39,8 +40,9 @@ concept InterruptController = requires(T& c, DeviceAccess& access, const exit::S
 /// The same as function pointers: what the SDK's compiled code calls.
 struct InterruptControllerTable {
     void* self = nullptr;
+    GuestRange window{};
     bool (*access)(void*, std::uint32_t, DeviceAccess&) noexcept = nullptr;
-    void (*send)(void*, std::uint32_t, const exit::SendIpi&) noexcept = nullptr;
+    bool (*send)(void*, std::uint32_t, const exit::SendIpi&) noexcept = nullptr;
     bool (*take)(void*, std::uint32_t, Interrupt&) noexcept = nullptr;
     bool (*peek)(void*, std::uint32_t, Interrupt&) noexcept = nullptr;
     bool (*wanted)(void*, std::uint32_t, std::uint32_t, bool) noexcept = nullptr;
@@ -53,8 +55,9 @@ template <InterruptController T>
 auto table_of(T& controller) noexcept -> InterruptControllerTable {
     return {
         .self = &controller,
+        .window = controller.window(),
         .access = [](void* s, std::uint32_t v, DeviceAccess& a) noexcept { return static_cast<T*>(s)->access(v, a); },
-        .send = [](void* s, std::uint32_t v, const exit::SendIpi& i) noexcept { static_cast<T*>(s)->send(v, i); },
+        .send = [](void* s, std::uint32_t v, const exit::SendIpi& i) noexcept { return static_cast<T*>(s)->send(v, i); },
         .take = [](void* s, std::uint32_t v, Interrupt& o) noexcept { return static_cast<T*>(s)->take(v, o); },
         .peek = [](void* s, std::uint32_t v, Interrupt& o) noexcept { return static_cast<T*>(s)->peek(v, o); },
         .wanted = [](void* s, std::uint32_t v, std::uint32_t id, bool active) noexcept { return static_cast<T*>(s)->wanted(v, id, active); },

@@ -26,25 +26,32 @@ struct Notice {
 /// word itself: block() and post() are each one atomic step, so exactly one poster gets Wake.
 class Mailbox {
 public:
+    /// A CPU as enter() publishes it: its number + 1; 0 is nowhere.
+    enum class Place : std::uint32_t { nowhere };
+    static constexpr auto place(CpuId cpu) noexcept -> Place { return Place{static_cast<std::uint32_t>(cpu) + 1}; }
+
     /// Any CPU, any context.
     inline auto post(Event e) noexcept -> Notice {
         const auto old = word_.fetch_or(static_cast<std::uint64_t>(e), std::memory_order_seq_cst);
         if ((old & events_mask) != 0) return {Notice::Kind::none};  // an earlier poster has seen to it
         if ((old & blocked) != 0) return {Notice::Kind::wake};
         const auto where = in_guest_.load(std::memory_order_seq_cst);
-        if (where == 0) return {Notice::Kind::none};
-        return {Notice::Kind::kick, CpuId{where - 1}};
+        if (where == Place::nowhere) return {Notice::Kind::none};
+        return {Notice::Kind::kick, CpuId{static_cast<std::uint32_t>(where) - 1}};
     }
 
     /// The vCPU's own CPU, host interrupts masked. True: go; false: an event is waiting, the vCPU is not in the guest.
-    [[gnu::always_inline]] inline auto enter(CpuId cpu) noexcept -> bool {
-        in_guest_.store(static_cast<std::uint32_t>(cpu) + 1, std::memory_order_seq_cst);
+    [[gnu::always_inline]] inline auto enter(Place cpu) noexcept -> bool {
+        in_guest_.store(cpu, std::memory_order_seq_cst);
         if (word_.load(std::memory_order_seq_cst) == 0) [[likely]] return true;
-        in_guest_.store(0, std::memory_order_relaxed);
+        in_guest_.store(Place::nowhere, std::memory_order_relaxed);
         return false;
     }
-    /// The vCPU's own CPU, after the guest was left.
-    [[gnu::always_inline]] inline void leave() noexcept { in_guest_.store(0, std::memory_order_release); }
+    /// The vCPU's own CPU, after the guest was left. Relaxed: whoever still sees "in guest" kicks once too often, and whoever
+    /// does not has posted before the next enter() looks.
+    [[gnu::always_inline]] inline void leave() noexcept { in_guest_.store(Place::nowhere, std::memory_order_relaxed); }
+
+    inline auto in_guest() const noexcept -> bool { return in_guest_.load(std::memory_order_relaxed) != Place::nowhere; }
 
     /// The vCPU's owner: takes all events away.
     inline auto take() noexcept -> std::uint32_t {
@@ -62,7 +69,7 @@ public:
 private:
     static constexpr std::uint64_t events_mask = 0xFFFF'FFFF, blocked = std::uint64_t{1} << 32;
     std::atomic<std::uint64_t> word_{0};
-    std::atomic<std::uint32_t> in_guest_{0};  // CPU number + 1, or 0; written by the vCPU's own CPU only
+    std::atomic<Place> in_guest_{Place::nowhere};  // written by the vCPU's own CPU only
 };
 
 }  // namespace axvcpu

@@ -31,7 +31,7 @@ concept Backend = requires(typename B::Vcpu& vcpu, typename B::PerCpu& cpu, type
     { B::disable(cpu) } noexcept -> std::same_as<Result<void>>;
     { B::bind(vcpu, cpu) } noexcept -> std::same_as<Result<void>>;
     { B::unbind(vcpu) } noexcept;
-    { B::run(vcpu, deadline) } noexcept -> std::same_as<Result<Exit>>;
+    { B::run(vcpu, deadline, CpuId{}) } noexcept -> std::same_as<bool>;  ///< true: VcpuCore::last_exit(); false: VcpuCore::refusal()
     { B::complete(vcpu, value) } noexcept -> std::same_as<Result<void>>;
     { B::fail(vcpu) } noexcept -> std::same_as<Result<void>>;
     { B::retry(vcpu) } noexcept -> std::same_as<Result<void>>;

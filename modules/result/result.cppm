@@ -71,7 +71,7 @@ private:
 template <>
 class [[nodiscard]] Result<void> {
 public:
-    constexpr Result() noexcept : error_{Code::bad_state, nullptr, 0, 0}, ok_(true) {}
+    inline constexpr Result() noexcept : error_{Code::bad_state, nullptr, 0, 0}, ok_(true) {}
     constexpr Result(Error e) noexcept : error_(e), ok_(false) {}
     constexpr auto has_value() const noexcept -> bool { return ok_; }
     constexpr explicit operator bool() const noexcept { return ok_; }

@@ -88,32 +88,38 @@ class [[nodiscard]] BasicBound {
 public:
     BasicBound(const BasicBound&) = delete;
     auto operator=(const BasicBound&) -> BasicBound& = delete;
-    ~BasicBound() { if (ok_) B::unbind(vcpu_->impl_); }
+    ~BasicBound() { if (vcpu_ != nullptr) B::unbind(vcpu_->impl_); }
 
-    auto has_value() const noexcept -> bool { return ok_.has_value(); }
-    explicit operator bool() const noexcept { return ok_.has_value(); }
-    auto error() const noexcept -> const Error& { return ok_.error(); }
+    auto has_value() const noexcept -> bool { return vcpu_ != nullptr; }
+    explicit operator bool() const noexcept { return vcpu_ != nullptr; }
+    auto error() const noexcept -> const Error& { return error_; }
     auto operator->() noexcept -> BasicBound* { return this; }
 
     /// Runs the guest until something happens that the host has to know, or until the counter reaches `deadline` (host ticks).
-    /// Errors: wrong_cpu, bad_state (turned off, or a terminal exit is outstanding).
-    auto run(std::uint64_t deadline = no_deadline) noexcept -> Result<Exit> {
-        if (!ok_) [[unlikely]] return ok_.error();
-        return B::run(vcpu_->impl_, deadline);
+    /// The exit stays valid until the next run(). Errors: wrong_cpu, bad_state (turned off, or a terminal exit is outstanding).
+    [[gnu::always_inline]] inline auto run(std::uint64_t deadline = no_deadline) noexcept -> Result<const Exit&> {
+        if (vcpu_ == nullptr) [[unlikely]] return error_;
+        auto& v = vcpu_->impl_;
+        if (!B::run(v, deadline, H::this_cpu())) [[unlikely]] return v.refusal();
+        return v.last_exit();
     }
     /// Ends the outstanding instruction: `value` is what a read or call returns. Errors: no_exit.
-    auto complete(std::uint64_t value = 0) noexcept -> Result<void> { return ok_ ? B::complete(vcpu_->impl_, value) : ok_; }
+    [[gnu::always_inline]] inline auto complete(std::uint64_t value = 0) noexcept -> Result<void> {
+        if (vcpu_ == nullptr) [[unlikely]] return error_;
+        return B::complete(vcpu_->impl_, value);
+    }
     /// Gives the guest the architecture's own fault for the outstanding instruction. Errors: no_exit.
-    auto fail() noexcept -> Result<void> { return ok_ ? B::fail(vcpu_->impl_) : ok_; }
+    auto fail() noexcept -> Result<void> { return vcpu_ != nullptr ? B::fail(vcpu_->impl_) : error_; }
     /// Executes the outstanding instruction again. Errors: no_exit.
-    auto retry() noexcept -> Result<void> { return ok_ ? B::retry(vcpu_->impl_) : ok_; }
+    auto retry() noexcept -> Result<void> { return vcpu_ != nullptr ? B::retry(vcpu_->impl_) : error_; }
+    /// Requires: has_value().
     auto vcpu() noexcept -> BasicVcpu<B, H>& { return *vcpu_; }
 
 private:
     friend class BasicVcpu<B, H>;
-    BasicBound(BasicVcpu<B, H>& vcpu, Result<void> ok) noexcept : vcpu_(&vcpu), ok_(ok) {}
-    BasicVcpu<B, H>* vcpu_;
-    Result<void> ok_;
+    BasicBound(BasicVcpu<B, H>& vcpu, Result<void> ok) noexcept : vcpu_(ok ? &vcpu : nullptr), error_(ok.error()) {}
+    BasicVcpu<B, H>* vcpu_;  // nullptr: not bound
+    Error error_;            // why not
 };
 
 }  // namespace axvcpu

@@ -17,16 +17,13 @@ enum class State : std::uint8_t {
     created,  ///< exists; needs reset() to get an entry point
     free,     ///< can be bound
     ready,    ///< bound to a CPU
-    running,  ///< inside run()
+    running,  ///< inside run(); known by what its CPU has published, not stored
     blocked,  ///< waits unbound for a post
     off,      ///< turned off; needs reset() or another vCPU's power-on request
 };
 
 /// Power as guests see it. Off -> on_pending -> on; each step is one atomic exchange.
 enum class Power : std::uint8_t { off, on_pending, on };
-
-/// What must be done with an instruction exit before the next entry.
-enum class Outstanding : std::uint8_t { none, instruction, terminal };
 
 // In a module a function defined in its class is not inline by itself: what lies on the path of every exit says so.
 
@@ -43,10 +40,15 @@ public:
     inline auto id() const noexcept -> std::uint32_t { return id_; }
     /// MPIDR affinity, hart id or APIC id.
     inline auto hardware_id() const noexcept -> std::uint64_t { return hardware_id_; }
-    inline auto state() const noexcept -> State { return state_.load(std::memory_order_acquire); }
+    inline auto state() const noexcept -> State {
+        const auto s = state_.load(std::memory_order_acquire);
+        return s == State::ready && mailbox_.in_guest() ? State::running : s;
+    }
     inline auto power() const noexcept -> Power { return power_.load(std::memory_order_acquire); }
     /// The CPU it is bound to, while it is bound.
     inline auto cpu() const noexcept -> CpuId { return cpu_; }
+    /// The same, as the mailbox publishes it.
+    inline auto place() const noexcept -> Mailbox::Place { return place_; }
     /// Any CPU, any context. See Notice for what the caller has to do then.
     inline auto post(Event e) noexcept -> Notice { return mailbox_.post(e); }
 
@@ -55,11 +57,21 @@ public:
     /// The owner: Blocked -> Free. Errors: bad_state.
     auto unblock() noexcept -> Result<void>;
 
+    /// Why run() came back, when it answered true; valid until it is called again.
+    inline auto last_exit() const noexcept -> const Exit& { return exit_; }
+    /// Why run() refused, when it answered false.
+    inline auto refusal() const noexcept -> const Error& { return refusal_; }
+
     /// Another vCPU asks for this one to start. Exactly one asker wins. Errors: bad_state with the power found.
     auto request_power_on(GuestPhysAddr entry, std::uint64_t arg) noexcept -> Result<void>;
     inline void cancel_power_on() noexcept { power_.store(Power::off, std::memory_order_release); }
 
 protected:
+    /// bind(): this is its CPU from now on.
+    inline void settle_on(CpuId cpu) noexcept {
+        cpu_ = cpu;
+        place_ = Mailbox::place(cpu);
+    }
     inline auto move(State from, State to) noexcept -> bool { return state_.compare_exchange_strong(from, to, std::memory_order_acq_rel); }
     static auto bad_state(const char* what, State expected, State found) noexcept -> Error {
         return {Code::bad_state, what, static_cast<std::uint64_t>(expected), static_cast<std::uint64_t>(found)};
@@ -68,20 +80,15 @@ protected:
     VmCore* vm_;
     std::uint32_t id_;
     CpuId cpu_{};
+    Mailbox::Place place_{};
     std::uint64_t hardware_id_;
     std::atomic<State> state_{State::created};
     std::atomic<Power> power_{Power::on};
-    Outstanding outstanding_ = Outstanding::none;
+    Exit exit_{exit::Nothing{}};     // why run() came back
+    Error refusal_{};                // or why it refused
     Mailbox mailbox_;
     GuestPhysAddr start_entry_{};    // written by who wins Off -> on_pending, read after the exchange
     std::uint64_t start_arg_ = 0;
-};
-
-/// A range of guest-physical addresses.
-struct GuestRange {
-    GuestPhysAddr start;
-    std::uint64_t size = 0;
-    constexpr auto contains(GuestPhysAddr a) const noexcept -> bool { return a.value - start.value < size; }
 };
 
 /// What leaves as an exit instead of being refused inside. Everything not named here is refused: deny by default.
@@ -121,7 +128,8 @@ class VmCore {
 public:
     VmCore(std::uint32_t id, HostPhysAddr stage2_root, std::span<const GuestRange> ram, VmPolicy policy, Registry registry,
            const HalTable& hal) noexcept
-        : id_(id), root_(stage2_root), ram_(ram), policy_(policy), registry_(registry), hal_(&hal) {}
+        : id_(id), root_(stage2_root), first_ram_(ram.empty() ? GuestRange{} : ram.front()), more_ram_(ram.empty() ? ram : ram.subspan(1)),
+          policy_(policy), registry_(registry), hal_(&hal) {}
     VmCore(const VmCore&) = delete;
     auto operator=(const VmCore&) -> VmCore& = delete;
 
@@ -131,7 +139,8 @@ public:
     inline auto stage2_root() const noexcept -> HostPhysAddr { return root_; }
     /// Whether an address is the VM's memory, mapped or not: faults there are NestedPageFault, elsewhere Mmio.
     inline auto is_ram(GuestPhysAddr a) const noexcept -> bool {
-        for (const auto& r : ram_) if (r.contains(a)) return true;
+        if (first_ram_.contains(a)) return true;
+        for (const auto& r : more_ram_) if (r.contains(a)) return true;
         return false;
     }
     /// The vCPU with this index, or nullptr.
@@ -154,7 +163,8 @@ public:
 private:
     std::uint32_t id_;
     HostPhysAddr root_;
-    std::span<const GuestRange> ram_;
+    GuestRange first_ram_;                   // a copy: most VMs have one range
+    std::span<const GuestRange> more_ram_;
     VmPolicy policy_;
     Registry registry_;
     const HalTable* hal_;

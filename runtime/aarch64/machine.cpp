@@ -44,12 +44,6 @@ auto mpidr_of(unsigned cpu) noexcept -> std::uint64_t { return (cpu & 15) | std:
 
 }  // namespace
 
-auto this_cpu() noexcept -> unsigned {
-    std::uint64_t v;
-    asm volatile("mrs %0, TPIDR_EL2" : "=r"(v));
-    return static_cast<unsigned>(v);
-}
-
 auto start_cpu(unsigned cpu, void (*entry)(unsigned)) noexcept -> bool {
     if (cpu >= cpus() || cpu >= 64) return false;
     entries[cpu].store(entry);

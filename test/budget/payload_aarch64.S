@@ -39,9 +39,8 @@ _start:
     tbz     w0, #7, wrong
     again   2
 
-    round   3                               // MMIO write: UARTIFLS
-    and     w0, w19, #0x3f
-    str     w0, [x24, #0x34]
+    round   3                               // MMIO write: UARTIBRD
+    str     w19, [x24, #0x24]
     again   3
 
     round   4                               // trapped ID register

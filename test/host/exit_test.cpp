@@ -5,7 +5,7 @@ import axvcpu;
 using namespace axvcpu;
 
 TEST_CASE("match calls the handler of the reason and no other", "[exit]") {
-    const Exit e = exit::MmioWrite{{0x0900'0000}, 0x41, 1, 0, 1};
+    const Exit e = exit::MmioWrite{{0x0900'0000}, 1, 0, 1, 0x41};
     const auto which = e.match([](exit::MmioRead) { return 1; }, [](exit::MmioWrite w) { return w.value == 0x41 ? 2 : 0; }, [](auto) { return 3; });
     CHECK(which == 2);
     CHECK(Exit{exit::Halt{}}.match([](exit::MmioWrite) { return 1; }, [](auto) { return 3; }) == 3);

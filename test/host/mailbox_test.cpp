@@ -7,7 +7,7 @@ using Kind = Notice::Kind;
 
 TEST_CASE("a post to a vCPU in the guest kicks its CPU, once", "[mailbox][A21]") {
     Mailbox m;
-    REQUIRE(m.enter(CpuId{3}));
+    REQUIRE(m.enter(Mailbox::place(CpuId{3})));
     CHECK(m.post(Event::interrupt) == Notice{Kind::kick, CpuId{3}});
     CHECK(m.post(Event::interrupt).kind == Kind::none);
     m.leave();
@@ -17,10 +17,10 @@ TEST_CASE("a post to a vCPU in the guest kicks its CPU, once", "[mailbox][A21]")
 TEST_CASE("a post before the entry keeps the vCPU out of the guest", "[mailbox]") {
     Mailbox m;
     CHECK(m.post(Event::kick).kind == Kind::none);
-    CHECK_FALSE(m.enter(CpuId{0}));
+    CHECK_FALSE(m.enter(Mailbox::place(CpuId{0})));
     CHECK(m.post(Event::interrupt).kind == Kind::none);  // not in the guest: nobody to kick
     CHECK(m.take() == (static_cast<std::uint32_t>(Event::kick) | static_cast<std::uint32_t>(Event::interrupt)));
-    CHECK(m.enter(CpuId{0}));
+    CHECK(m.enter(Mailbox::place(CpuId{0})));
 }
 
 TEST_CASE("exactly one poster wakes a blocked vCPU", "[mailbox]") {
@@ -47,7 +47,7 @@ TEST_CASE("no event is lost between two threads", "[mailbox]") {
     // The vCPU: enters, and stays in the guest until it is kicked; a lost event would leave it there for ever.
     unsigned kicks_taken = 0;
     for (unsigned i = 0; i < rounds;) {
-        if (m.enter(CpuId{0})) {
+        if (m.enter(Mailbox::place(CpuId{0}))) {
             while (kicks.load() == kicks_taken) {}
             ++kicks_taken;
             m.leave();
