@@ -8,6 +8,7 @@ import axvcpu.hal;
 import axvcpu.percpu;
 
 export namespace axvcpu {
+namespace arch = aarch64;
 using Arch = aarch64::Arch;
 using VmConfig = aarch64::VmConfig;
 using CreateConfig = aarch64::CreateConfig;

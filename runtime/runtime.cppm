@@ -8,7 +8,11 @@ export namespace runtime {
 /// Number of the calling CPU, from 0.
 [[gnu::always_inline]] inline auto this_cpu() noexcept -> unsigned {
     std::uint64_t v;
+#if defined(__aarch64__)
     asm volatile("mrs %0, TPIDR_EL2" : "=r"(v));
+#else
+    asm volatile("mv %0, tp" : "=r"(v));
+#endif
     return static_cast<unsigned>(v);
 }
 /// CPUs of the machine.
@@ -36,25 +40,29 @@ auto guest_console_interrupt() noexcept -> unsigned;
 /// Lets the receiver interrupt CPU 0.
 void start_guest_input() noexcept;
 
-/// Interrupts of the host. A handler runs with interrupts masked and must silence its source. Interrupts without one are ended
-/// and forgotten.
+/// Interrupts of the host: 0 to 15 are sent by CPUs, 32 and up come from devices. A handler runs with interrupts masked and must
+/// silence its source. Interrupts without one are ended and forgotten.
 void set_handler(unsigned interrupt, void (*handler)(unsigned)) noexcept;
-/// Lets an interrupt through to this CPU (SGI, PPI) or to CPU 0 (SPI).
+/// Lets an interrupt through: one sent by CPUs to this CPU, a device's to CPU 0.
 void enable_interrupt(unsigned interrupt) noexcept;
-void send_interrupt(unsigned cpu, unsigned sgi) noexcept;
+/// Lets through to this CPU all that ends or follows a guest's run: kicks (0), timers, what the interrupt controller reports. They
+/// wake the CPU, and nothing else is done about them; the host's own timer is turned off.
+void enable_guest_interrupts() noexcept;
+void send_interrupt(unsigned cpu, unsigned number) noexcept;
 void mask_interrupts() noexcept;
 void unmask_interrupts() noexcept;
 /// Waits for an interrupt; call with interrupts masked, take it by unmasking.
 void wait_for_interrupt() noexcept;
-/// Where this CPU's part of the interrupt controller is mapped (GICv3: RD_base).
+/// Where this CPU's part of the interrupt controller is mapped (GICv3: RD_base); nullptr where there is none.
 auto local_interrupt_controller() noexcept -> volatile void*;
 
 /// Counter ticks, and ticks a second.
 auto now() noexcept -> std::uint64_t;
 auto frequency() noexcept -> std::uint64_t;
-/// The host's own timer of this CPU: interrupts once `now() >= at`; no_timer turns it off.
+/// The host's own timer of this CPU: interrupts once `now() >= at`; no_timer turns it off. timer() is what it was set to.
 inline constexpr std::uint64_t no_timer = ~std::uint64_t{0};
 void set_timer(std::uint64_t at) noexcept;
+auto timer() noexcept -> std::uint64_t;
 
 /// Changes between running with and without the virtualization host extensions. On CPU 0, before others start. False: not there.
 auto set_host_extensions(bool on) noexcept -> bool;
@@ -86,3 +94,19 @@ private:
 };
 
 }  // namespace runtime
+
+// Between the runtime's own files.
+namespace runtime::detail {
+void parse_device_tree(const void*) noexcept;
+/// What the device tree calls CPU n: MPIDR affinity or hart id. CPU 0 is the one that started.
+auto cpu_hardware_id(unsigned cpu) noexcept -> std::uint64_t;
+void set_boot_cpu(std::uint64_t hardware_id) noexcept;
+auto timebase() noexcept -> std::uint64_t;   ///< /cpus/timebase-frequency
+void put_report_byte(std::uint8_t) noexcept;
+[[noreturn]] void power_off() noexcept;
+void interrupts_start() noexcept;
+void run_handler(unsigned interrupt) noexcept;
+/// A fault of the host itself: one line of where, the callers by frame pointer, the registers, the end.
+[[noreturn]] void report_fault(std::uint64_t pc, std::uint64_t frame_pointer, std::span<const std::uint64_t> registers, char letter,
+                               std::initializer_list<std::pair<std::string_view, std::uint64_t>> facts) noexcept;
+}  // namespace runtime::detail

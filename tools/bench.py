@@ -5,18 +5,35 @@ import os, subprocess, sys, tempfile
 
 ROOT = os.environ["AX_ROOT"]
 ICOUNT = ["-icount", "shift=0,sleep=off", "-seed", "1", "-rtc", "base=2026-01-01,clock=vm"]
-ROWS = [  # id, what, budget
-    (1, "hypercall -> user's C++ handler -> guest", 180),
-    (2, "MMIO read -> user's handler -> guest", 280),
-    (3, "MMIO write -> user's handler -> guest", 280),
-    (4, "trapped ID register, emulated inside", 170),
-    (5, "interrupt controller register, device model", 275),
-    (6, "software interrupt to self: send, take, acknowledge, end", 360),
-    (7, "timer: arm, expire, take, end", 500),
-    (8, "stage-2 fault, block mapped by the user's handler", 600),
-]
-# Where a budget is not reached yet: what the row costs today. `--ceilings` (ax test budget) fails when a row gets worse.
-CEILINGS = {6: 560, 7: 635}
+WHAT = {  # id: row
+    1: "hypercall -> user's C++ handler -> guest",
+    2: "MMIO read -> user's handler -> guest",
+    3: "MMIO write -> user's handler -> guest",
+    4: "trapped ID register or CSR, emulated inside",
+    5: "interrupt controller register, device model",
+    6: "software interrupt to self: send, take, acknowledge, end",
+    7: "timer: arm, expire, take, end",
+    8: "stage-2 fault, block mapped by the user's handler",
+}
+
+
+class Target:
+    """`modes`: columns, as (name, QEMU's CPU, further options of machine.py). `ceilings`: where a budget is not reached yet, what the row
+    costs today: `--ceilings` (ax test budget) fails when a row gets worse."""
+
+    def __init__(self, debian, load, budgets, ceilings, modes, plain, console):
+        self.debian, self.load, self.budgets, self.ceilings, self.modes, self.plain, self.console = debian, load, budgets, ceilings, modes, plain, console
+
+
+TARGETS = {
+    "aarch64": Target("arm64", 0x40200000, {1: 180, 2: 280, 3: 280, 4: 170, 5: 275, 6: 360, 7: 500, 8: 600}, {6: 560, 7: 635},
+                      [("E2H=0", "cortex-a72", ["--vhe", "off"]), ("VHE", "max", ["--vhe", "on"])],
+                      ["qemu-system-aarch64", "-M", "virt,gic-version=3", "-cpu", "cortex-a72"], "ttyAMA0"),
+    "riscv64": Target("riscv64", 0x80200000, {1: 230, 2: 350, 3: 350, 4: 220, 5: 350, 6: 400, 7: 260, 8: 600}, {},
+                      [("Sstc", "rv64,h=true", [])], ["qemu-system-riscv64", "-M", "virt", "-cpu", "rv64"], "ttyS0"),
+}
+ARCH = sys.argv[1] if len(sys.argv) > 1 and sys.argv[1] in TARGETS else "aarch64"
+TARGET = TARGETS[ARCH]
 
 
 def run(argv):
@@ -33,9 +50,9 @@ def plugin():
 
 
 def payload():
-    path = f"{ROOT}/build/budget-payload"
-    target = ["clang-22", "--target=aarch64-none-elf", "-nostdlib", "-fuse-ld=lld", "-Wl,-Ttext=0x40200000", "-o", path + ".elf"]
-    subprocess.run(target + [f"{ROOT}/test/budget/payload_aarch64.S"], check=True)
+    path = f"{ROOT}/build/budget-payload-{ARCH}"
+    target = ["clang-22", f"--target={ARCH}-none-elf", "-nostdlib", "-fuse-ld=lld", f"-Wl,-Ttext={TARGET.load:#x}", "-o", path + ".elf"]
+    subprocess.run(target + [f"{ROOT}/test/budget/payload_{ARCH}.S"], check=True)
     subprocess.run(["llvm-objcopy-22", "-O", "binary", path + ".elf", path], check=True)
     return path
 
@@ -52,9 +69,9 @@ def counts(log):
     return total, rows
 
 
-def under_hypervisor(image, cpu, vhe, *more):
+def under_hypervisor(image, cpu, *more):
     with tempfile.NamedTemporaryFile() as log:
-        status, out = run(["python3", f"{ROOT}/tools/machine.py", "--image", image, "--cpu", cpu, "--vhe", vhe, "--icount",
+        status, out = run(["python3", f"{ROOT}/tools/machine.py", "--arch", ARCH, "--image", image, "--cpu", cpu, "--icount",
                            "--plugin", plugin(), "--plugin-log", log.name, "--timeout", "900", *more])
         if status != 0:
             sys.stdout.buffer.write(out[-2000:])
@@ -65,30 +82,29 @@ def under_hypervisor(image, cpu, vhe, *more):
 def table():
     bad = 0
     image = payload()
-    measured = {mode: under_hypervisor(image, cpu, vhe, "--flat", "0x40200000")[1]
-                for mode, cpu, vhe in (("E2H=0", "cortex-a72", "off"), ("VHE", "max", "on"))}
-    print(f"{'instructions, guest back to guest (medians)':58} {'budget':>7} {'E2H=0':>7} {'VHE':>7}")
-    for number, what, budget in ROWS:
+    measured = [under_hypervisor(image, cpu, *more, "--flat", hex(TARGET.load))[1] for _, cpu, more in TARGET.modes]
+    print(f"{'instructions, guest back to guest (medians)':58} {'budget':>7} " + " ".join(f"{name:>7}" for name, _, _ in TARGET.modes))
+    for number, budget in TARGET.budgets.items():
         cells = []
-        for mode in ("E2H=0", "VHE"):
-            empty = measured[mode][0][1]
-            median = measured[mode][number][1] - empty
-            over = median > (CEILINGS.get(number, budget) if "--ceilings" in sys.argv else budget)
+        for rows in measured:
+            median = rows[number][1] - rows[0][1]
+            over = median > (TARGET.ceilings.get(number, budget) if "--ceilings" in sys.argv else budget)
             bad += over
             cells.append(f"{median}{'!' if over else ''}")
-        print(f"{what:58} {budget:>7} {cells[0]:>7} {cells[1]:>7}")
+        print(f"{WHAT[number]:58} {budget:>7} " + " ".join(f"{c:>7}" for c in cells))
     return bad
 
 
 def boot():
-    guest = subprocess.run([f"{ROOT}/tools/setup.sh", "where", "guest", "arm64"], capture_output=True, text=True, check=True).stdout.strip()
-    append = "console=ttyAMA0 panic=-1 nokaslr"
+    guest = subprocess.run([f"{ROOT}/tools/setup.sh", "where", "guest", TARGET.debian], capture_output=True, text=True, check=True).stdout.strip()
+    append = f"console={TARGET.console} panic=-1 nokaslr"
     with tempfile.NamedTemporaryFile() as log:
-        run(["qemu-system-aarch64", "-M", "virt,gic-version=3", "-cpu", "cortex-a72", "-smp", "1", "-m", "512", "-display", "none",
+        run([*TARGET.plain, "-smp", "1", "-m", "512", "-display", "none",
              "-monitor", "none", "-net", "none", "-no-reboot", "-serial", "stdio", "-kernel", guest + "/linux", "-initrd", guest + "/initramfs.gz",
              "-append", append, *ICOUNT, "-plugin", plugin(), "-d", "plugin", "-D", log.name])
         plain, _ = counts(log.name)
-    ours, _ = under_hypervisor(guest + "/linux", "cortex-a72", "off", "--initrd", guest + "/initramfs.gz", "--append=" + append)
+    _, cpu, more = TARGET.modes[0]
+    ours, _ = under_hypervisor(guest + "/linux", cpu, *more, "--initrd", guest + "/initramfs.gz", "--append=" + append)
     ratio = ours / plain
     print(f"Linux, 1 vCPU, until power-off: {ours:,} instructions; without a hypervisor {plain:,}: {ratio:.3f} times (at most 1.15)")
     return ratio > 1.15

@@ -3,6 +3,7 @@
 say "fetching the Linux guest for $arch"
 case $arch in
   arm64) triplet=aarch64-linux-gnu loader=lib/ld-linux-aarch64.so.1 ;;
+  riscv64) triplet=riscv64-linux-gnu loader=lib/ld-linux-riscv64-lp64d.so.1 ;;
   *) failed "there is no guest for '$arch'" ;;
 esac
 work=$(mktemp -d); chmod 755 "$work"

@@ -6,9 +6,22 @@ this program: '@vm N END REASON=COUNT...' and '@exit STATUS'."""
 import argparse, os, re, select, shutil, signal, subprocess, sys, termios, time
 
 ROOT = os.environ["AX_ROOT"]
-RAM = 0x4000_0000
-FIRST_BLOB = 0x4800_0000
 MIB = 1 << 20
+
+
+class Machine:
+    """What differs between the machines that QEMU makes. `start`: what the runtime prints on the guest's console before anything of
+    the guest's; what comes before it is the firmware's."""
+
+    def __init__(self, qemu, machine, cpu, ram, report, start=None):
+        self.qemu, self.machine, self.cpu, self.ram, self.report, self.start = qemu, machine, cpu, ram, report, start
+
+
+MACHINES = {
+    "aarch64": Machine("qemu-system-aarch64", "virt,virtualization=on,gic-version=3", "max", 0x4000_0000, ["-serial", "chardev:report"]),
+    "riscv64": Machine("qemu-system-riscv64", "virt", "rv64,h=true,v=true,vlen=256", 0x8000_0000, ["-device", "pci-serial,chardev=report"], b"\n@start\n"),
+}
+BLOB_OFFSET = 0x800_0000
 
 
 def say(text):
@@ -17,7 +30,7 @@ def say(text):
 
 def blob_arguments(options):
     """QEMU loads files behind the hypervisor; each gets a 2 MiB aligned place. Returns (qemu arguments, words, end)."""
-    at, qemu, words = FIRST_BLOB, [], []
+    at, qemu, words = MACHINES[options.arch].ram + BLOB_OFFSET, [], []
     for name, path in (("kernel", options.image), ("initrd", options.initrd), ("dtb", options.dtb)):
         if not path:
             continue
@@ -30,20 +43,21 @@ def blob_arguments(options):
 
 def command(options, report_fd):
     qemu, words, end = blob_arguments(options)
+    m = MACHINES[options.arch]
     words += [f"vms={options.vms}", f"vcpus={options.vcpus}", f"memory={options.memory}", f"vhe={options.vhe}"]
     words += [f"seed={options.seed if options.seed is not None else 1}"]
     if options.flat:
         words.append(f"flat={int(options.flat, 0):#x}")
     if options.passthrough:
         words.append(f"passthrough={options.passthrough}")
-    memory = (end - RAM) // MIB + options.vms * (options.memory + 2) + 16
-    image = options.bare or f"{ROOT}/build/aarch64/examples/hypervisor/hypervisor.elf"
+    memory = (end - m.ram) // MIB + options.vms * (options.memory + 2) + 16
+    image = options.bare or f"{ROOT}/build/{options.arch}/examples/hypervisor/hypervisor.elf"
     arguments = options.append if options.bare else " ".join(words) + " -- " + options.append
-    result = ["qemu-system-aarch64", "-M", "virt,virtualization=on,gic-version=3", "-cpu", options.cpu, "-smp", str(options.cpus),
+    result = [m.qemu, "-M", m.machine, "-cpu", options.cpu or m.cpu, "-smp", str(options.cpus),
               "-m", str(memory), "-display", "none", "-net", "none", "-no-reboot", "-kernel", image, *qemu,
               "-append", arguments]
     result += ["-serial", "mon:stdio"] if options.shell else ["-monitor", "none", "-serial", "stdio"]
-    result += ["-chardev", f"file,id=report,path=/dev/fd/{report_fd}", "-serial", "chardev:report"]
+    result += ["-chardev", f"file,id=report,path=/dev/fd/{report_fd}", *m.report]
     if options.icount:
         result += ["-icount", "shift=0,sleep=off", "-seed", "1", "-rtc", "base=2026-01-01,clock=vm"]
     if options.plugin:
@@ -88,6 +102,7 @@ def pump(process, report_fd, report, options, deadline):
     if console is not None:
         watch.add(console)
     tail, facts = b"", {}
+    start, head = MACHINES[options.arch].start, b""
     while watch:
         left = None if deadline is None else deadline - time.monotonic()
         if left is not None and left <= 0:
@@ -100,6 +115,11 @@ def pump(process, report_fd, report, options, deadline):
             elif fd == report_fd:
                 report.feed(data)
             else:
+                if start:
+                    head += data
+                    if start not in head:
+                        continue
+                    data, start = head[head.index(start) + len(start):], None
                 sys.stdout.buffer.write(data)
                 sys.stdout.buffer.flush()
                 tail = (tail + data)[-70000:]
@@ -133,7 +153,8 @@ def main():
     p = argparse.ArgumentParser()
     for name in ("image", "bare", "initrd", "dtb", "flat", "cpu", "vhe", "passthrough", "plugin", "plugin-log"):
         p.add_argument("--" + name)
-    p.set_defaults(cpu="max", vhe="auto")
+    p.set_defaults(vhe="auto")
+    p.add_argument("--arch", default="aarch64", choices=MACHINES)
     p.add_argument("--append", default="")
     for name, value in (("vcpus", 1), ("cpus", 1), ("memory", 512), ("vms", 1), ("seed", None), ("timeout", None)):
         p.add_argument("--" + name, type=int, default=value)

@@ -8,8 +8,8 @@ failed() { echo "ax: $*" >&2; exit 1; }
 say() { echo "ax: $*" >&2; }
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; elif command -v sudo >/dev/null; then sudo "$@"; else failed "packages must be installed: run this as root, or install sudo"; fi; }
 
-tools=(clang++-22 ld.lld-22 llvm-objcopy-22 clang-format-22 meson ninja qemu-system-aarch64 python3 xz cpio)
-packages_backports=(meson qemu-system-arm)
+tools=(clang++-22 ld.lld-22 llvm-objcopy-22 clang-format-22 meson ninja qemu-system-aarch64 qemu-system-riscv64 python3 xz cpio)
+packages_backports=(meson qemu-system-arm qemu-system-misc opensbi)
 packages=(clang-22 lld-22 llvm-22 clang-format-22 libc++-22-dev libc++abi-22-dev libclang-rt-22-dev ninja-build cpio xz-utils python3 ca-certificates)
 
 version_at_least() { [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]; }
@@ -34,7 +34,7 @@ install_packages() {
   [ -z "$offline" ] || failed "packages are missing, and --offline forbids to install them: ${packages[*]} ${packages_backports[*]}"
   . /etc/os-release
   case "${ID:-}-${VERSION_ID:-}" in debian-12|debian-13) ;; *)
-    failed "this is no Debian 12 or 13: install clang, lld, llvm, libc++ 22, Meson 1.7, ninja, QEMU 10 (aarch64), python3, cpio and xz, then try again" ;; esac
+    failed "this is no Debian 12 or 13: install clang, lld, llvm, libc++ 22, Meson 1.7, ninja, QEMU 10 (aarch64, riscv64), OpenSBI, python3, cpio and xz, then try again" ;; esac
   local codename=$VERSION_CODENAME list=/etc/apt/sources.list.d/axvcpu.list site
   say "installing packages (clang 22, Meson, QEMU) with apt"
   export DEBIAN_FRONTEND=noninteractive
@@ -127,7 +127,7 @@ sysroot() {
   entry "$name" build_sysroot "$1"
   mkdir -p "$root/build"
   local ini=$root/build/$1-sysroot.ini text
-  text=$(sed "s#@SYSROOT@#$cache/$name#g; s#@ROOT@#$root#g" "$root/cross/$1-test.ini.in")
+  text=$(sed "s#@SYSROOT@#$cache/$name#g; s#@ROOT@#$root#g" "$root/cross/test.ini.in")
   [ "$(cat "$ini" 2>/dev/null)" = "$text" ] || echo "$text" >"$ini"
 }
 
@@ -139,7 +139,7 @@ while (($#)); do
     sysroot) sysroot "$2"; shift ;;
     where) case $2 in guest) echo "$cache/$(guest_name "$3")" ;; sysroot) echo "$cache/$(sysroot_name "$3")" ;; esac; shift 2 ;;
     all) if [ "${2:-}" = --offline ]; then offline=1; shift; fi
-         install_packages; sources; guest arm64; sysroot aarch64
+         install_packages; sources; guest arm64; guest riscv64; sysroot aarch64; sysroot riscv64
          say "everything is there" ;;
     *) failed "setup.sh: unknown step '$1'" ;;
   esac

@@ -4,14 +4,15 @@ set -uo pipefail
 root=${AX_ROOT:?}
 refuse() { echo "ax: $*" >&2; exit 2; }
 levels=(build host system guests budget)
+archs=(aarch64 riscv64)
 level= full= catch2=()
 while (($#)); do
   case $1 in
     --full) full=1 ;;
     --) shift; catch2=("$@"); break ;;
     host|system|guests|budget|build) level=$1 ;;
-    aarch64) ;;
-    riscv64|x86_64) refuse "'$1' has no backend yet: use aarch64" ;;
+    aarch64|riscv64) archs=("$1") ;;
+    x86_64) refuse "'$1' has no backend yet: use aarch64 or riscv64" ;;
     --*) refuse "unknown option '$1': test knows --full" ;;
     *) refuse "unknown level '$1': use ${levels[*]}" ;;
   esac
@@ -69,11 +70,13 @@ finish() {
 level_build() {
   local arch
   for arch in aarch64 riscv64 x86_64; do check "build $arch" build $arch; done
-  build aarch64 || return
-  check "SDK's objects" "$root/test/budget/objects.sh" "$root/build/aarch64"
-  prepare sysroot aarch64
-  build aarch64-test || return
-  check "trampoline is the same bytes" "$root/test/budget/trampoline.sh" "$root/build/aarch64" "$root/build/aarch64-test"
+  for arch in "${archs[@]}"; do
+    build $arch || return
+    check "SDK's objects, $arch" "$root/test/budget/objects.sh" "$root/build/$arch"
+    prepare sysroot $arch
+    build $arch-test || return
+    check "trampoline is the same bytes, $arch" "$root/test/budget/trampoline.sh" "$root/build/$arch" "$root/build/$arch-test"
+  done
   check "a project that has the SDK as subproject" "$root/test/budget/downstream.sh"
   check "incremental builds" "$root/test/budget/incremental.sh" "$root/build/aarch64"
   check "sources compile as C++23" "$root/tools/build.sh" "$root/build/host-c++23" --native-file "$root/cross/native.ini" -Dcpp_std=c++23 -Dtests=false
@@ -85,53 +88,93 @@ level_host() {
   tap "host (ASan, UBSan)" "ax test host -- NAME" "$log/host" $?
 }
 
+# The suites of one architecture on one machine: suites ARCH LABEL WORDS MACHINE-OPTIONS...
+suites() {
+  local arch=$1 label=$2 words="-r cases $3" a; shift 3
+  for a in "${catch2[@]}"; do words+=" ${a// /%20}"; done
+  python3 "$root/tools/machine.py" --arch $arch --bare "$root/build/$arch-test/test/system/system-suites.elf" --timeout 400 "$@" "--append=$words" >"$log/system" 2>&1 </dev/null
+  tap "system $arch $label" "ax test system $arch -- NAME" "$log/system" $?
+}
+
 level_system() {
-  prepare sysroot aarch64
-  build aarch64-test || { result "system aarch64 (build)" 0 1; return; }
-  local image=$root/build/aarch64-test/test/system/system-suites.elf row cpu cpus vhe words a
-  for row in "cortex-a72 2 off" "max 2 off" "max 2 on" "max 1 on"; do
-    read -r cpu cpus vhe <<<"$row"
-    words="-r cases vhe=$vhe"
-    for a in "${catch2[@]}"; do words+=" ${a// /%20}"; done
-    python3 "$root/tools/machine.py" --bare "$image" --cpu "$cpu" --cpus "$cpus" --timeout 400 "--append=$words" >"$log/system" 2>&1 </dev/null
-    tap "system aarch64 $cpu vhe=$vhe cpus=$cpus" "ax test system aarch64 -- NAME" "$log/system" $?
+  local arch row cpu cpus vhe
+  for arch in "${archs[@]}"; do
+    prepare sysroot $arch
+    build $arch-test || { result "system $arch (build)" 0 1; continue; }
+    case $arch in
+      aarch64) for row in "cortex-a72 2 off" "max 2 off" "max 2 on" "max 1 on"; do
+          read -r cpu cpus vhe <<<"$row"
+          suites $arch "$cpu vhe=$vhe cpus=$cpus" "vhe=$vhe" --cpu $cpu --cpus $cpus
+        done ;;
+      riscv64) for row in "rv64,h=true,v=true,vlen=256 2" "rv64,h=true 1" "rv64,h=true,sstc=false 2"; do
+          read -r cpu cpus <<<"$row"
+          suites $arch "$cpu cpus=$cpus" "" --cpu $cpu --cpus $cpus
+        done ;;
+    esac
   done
 }
 
 boot() { # options of demo...: Linux reaches user space, computes the same in all processes, and powers off
-  "$root/ax" demo aarch64 --timeout 240 "$@" >"$log/boot" 2>"$log/boot.err" </dev/null || { tail -n 5 "$log/boot" "$log/boot.err"; return 1; }
+  "$root/ax" demo "$@" --timeout 240 >"$log/boot" 2>"$log/boot.err" </dev/null || { tail -n 5 "$log/boot" "$log/boot.err"; return 1; }
   local vcpus=4 vms=1
   while (($#)); do case $1 in --vcpus) vcpus=$2 ;; --vms) vms=$2 ;; esac; shift; done
   [ "$(grep -ac "Brought up 1 node, $vcpus CPU" "$log/boot")" = "$vms" ] || { echo "not every vCPU came up"; return 1; }
   [ "$(grep -ac GUEST-TEST-PASS "$log/boot")" = "$vms" ] || { echo "the guest's own test did not pass"; return 1; }
   ! grep -a FP-DIFFERS "$log/boot" || return 1
 }
+linux() { # label, options of demo...: one boot
+  check "linux $1" boot "${@:2}"
+}
 
-level_guests() {
-  prepare packages sources guest arm64
-  build aarch64 || { result "guests aarch64 (build)" 0 1; return; }
-  check "hello" python3 "$root/tools/machine.py" --bare "$root/build/aarch64/examples/hello/hello.elf" --timeout 60
-  check "linux 1 vCPU on 1 CPU, cortex-a72" boot --vcpus 1 --cpus 1 --cpu cortex-a72
-  check "linux 4 on 2, max with VHE" boot --vcpus 4 --cpus 2 --vhe on
-  check "linux 4 on 2, floating point" boot --vcpus 4 --cpus 2 --append "console=ttyAMA0 panic=-1 fp"
-  check "linux two VMs of 2, max without VHE" boot --vcpus 2 --cpus 2 --vms 2 --vhe off
+guests_aarch64() {
+  linux "aarch64 1 vCPU on 1 CPU, cortex-a72" aarch64 --vcpus 1 --cpus 1 --cpu cortex-a72
+  linux "aarch64 4 on 2, max with VHE" aarch64 --vcpus 4 --cpus 2 --vhe on
+  linux "aarch64 4 on 2, floating point" aarch64 --vcpus 4 --cpus 2 --append "console=ttyAMA0 panic=-1 fp"
+  linux "aarch64 two VMs of 2, max without VHE" aarch64 --vcpus 2 --cpus 2 --vms 2 --vhe off
   [ -n "$full" ] || return 0
-  local v c cpu i
+  local v cpu i
   for cpu in cortex-a72 max; do for v in "1 1" "4 2" "8 4"; do
     set -- $v
-    check "linux $1 on $2, $cpu" boot --vcpus "$1" --cpus "$2" --cpu $cpu
+    linux "aarch64 $1 on $2, $cpu" aarch64 --vcpus "$1" --cpus "$2" --cpu $cpu
   done; done
-  check "linux 8 on 4, max without VHE" boot --vcpus 8 --cpus 4 --vhe off
-  check "linux 2 on 2, interrupts and timer passed through" boot --vcpus 2 --cpus 2 --passthrough irq,timer
-  for ((i = 1; i <= 20; i++)); do check "linux 4 on 2, boot $i of 20" boot --vcpus 4 --cpus 2 --seed $i; done
+  linux "aarch64 8 on 4, max without VHE" aarch64 --vcpus 8 --cpus 4 --vhe off
+  linux "aarch64 2 on 2, interrupts and timer passed through" aarch64 --vcpus 2 --cpus 2 --passthrough irq,timer
+  for ((i = 1; i <= 20; i++)); do linux "aarch64 4 on 2, boot $i of 20" aarch64 --vcpus 4 --cpus 2 --seed $i; done
+}
+
+guests_riscv64() {
+  linux "riscv64 1 vCPU on 1 hart" riscv64 --vcpus 1 --cpus 1
+  linux "riscv64 4 on 2, without Sstc and V" riscv64 --vcpus 4 --cpus 2 --cpu rv64,h=true,sstc=false
+  linux "riscv64 4 on 2, floating point" riscv64 --vcpus 4 --cpus 2 --append "console=ttyS0 panic=-1 fp"
+  linux "riscv64 two VMs of 2" riscv64 --vcpus 2 --cpus 2 --vms 2
+  [ -n "$full" ] || return 0
+  local v cpu i
+  for cpu in rv64,h=true rv64,h=true,v=true,vlen=256 rv64,h=true,sstc=false; do for v in "1 1" "4 2" "8 4"; do
+    set -- $v
+    linux "riscv64 $1 on $2, $cpu" riscv64 --vcpus "$1" --cpus "$2" --cpu $cpu
+  done; done
+  for ((i = 1; i <= 20; i++)); do linux "riscv64 4 on 2, boot $i of 20" riscv64 --vcpus 4 --cpus 2 --seed $i; done
+}
+
+level_guests() {
+  local arch
+  for arch in "${archs[@]}"; do
+    case $arch in aarch64) prepare packages sources guest arm64 ;; *) prepare packages sources guest $arch ;; esac
+    build $arch || { result "guests $arch (build)" 0 1; continue; }
+    check "hello $arch" python3 "$root/tools/machine.py" --arch $arch --bare "$root/build/$arch/examples/hello/hello.elf" --timeout 60
+    guests_$arch
+  done
 }
 
 level_budget() {
-  prepare guest arm64
-  build aarch64 || { result "budget aarch64 (build)" 0 1; return; }
-  check "trampoline's length" "$root/test/budget/trampoline_length.sh" "$root/build/aarch64"
-  check "cost of an exit has not grown" python3 "$root/tools/bench.py" table --ceilings
-  check "cost of a boot" python3 "$root/tools/bench.py" boot
+  local arch
+  for arch in "${archs[@]}"; do
+    case $arch in aarch64) prepare guest arm64 ;; *) prepare guest $arch ;; esac
+    build $arch || { result "budget $arch (build)" 0 1; continue; }
+    check "trampoline's length, $arch" "$root/test/budget/trampoline_length.sh" $arch "$root/build/$arch"
+    check "cost of an exit has not grown, $arch" python3 "$root/tools/bench.py" $arch table --ceilings
+    check "cost of a boot, $arch" python3 "$root/tools/bench.py" $arch boot
+  done
 }
 
 prepare packages sources

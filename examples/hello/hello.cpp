@@ -20,9 +20,9 @@ struct Host {  // the image runs with memory mapped one to one
 constexpr GuestRange ram[]{{{0x4000'0000}, 4096}};
 constexpr GuestPhysAddr uart{0x0900'0000};
 
-alignas(4096) unsigned char frames[4][4096];  // stage-2 tables: the root and what hangs below it
-unsigned used = 1;
-auto take_frame(void*) noexcept -> HostPhysAddr { return used < 4 ? Host::virt_to_phys(frames[used++]) : HostPhysAddr{}; }
+alignas(16384) unsigned char frames[8][4096];  // stage-2 tables: the root, of up to four, and what hangs below it
+unsigned used = 4;
+auto take_frame(void*) noexcept -> HostPhysAddr { return used < 8 ? Host::virt_to_phys(frames[used++]) : HostPhysAddr{}; }
 void give_frame(void*, HostPhysAddr) noexcept {}
 
 PerCpu<Host> cpu;

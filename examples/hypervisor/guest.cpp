@@ -7,26 +7,22 @@ namespace {
 constexpr std::uint64_t block = 0x20'0000;
 constexpr unsigned levels = 3, address_bits = 39;
 
-auto root() noexcept -> HostPhysAddr { return take_page(); }
+auto root() noexcept -> HostPhysAddr {
+    const auto at = take_region(0x4000, 0x4000);  // RISC-V's are 16 KiB
+    if (at.value != 0) std::memset(Host::phys_to_virt(at), 0, 0x4000);
+    return at;
+}
 }  // namespace
 
 Guest::Guest(unsigned number, const Options& o, HostPhysAddr memory) noexcept
     : number_(number), options_(o), memory_(memory), ram_{{ram_base, o.memory << 20}},
       stage2_(stage2_format, root(), levels, address_bits,
               {nullptr, [](void*) noexcept { return take_page(); }, [](void*, HostPhysAddr p) noexcept { give_page(p); }}, hal_table<Host>),
-      vm_({.id = number, .stage2 = &stage2_, .vcpus = std::span<VcpuSlot<aarch64::Vcpu>>(slots_, o.vcpus), .ram = ram_,
-           .passthrough_interrupts = o.passthrough_interrupts, .passthrough_timer = o.passthrough_timer}),
-      gic_(vm_.core(), {gicd_base, gicr_base}),
+      vm_(vm_config()), controller_(make_controller(vm_.core())),
       uart_(this, [](void* self, std::uint8_t byte) noexcept { static_cast<Guest*>(self)->transmit(byte); }) {
     stage2_.set_maintenance(tlb_maintenance(vm_.core()));
-    if (o.passthrough_interrupts) {
-        // The guest sees the machine's own interrupt controller and UART.
-        static_cast<void>(stage2_.map(gicd_base, {gicd_base.value}, 0x1'0000, {.execute = false}, MemoryType::device));
-        static_cast<void>(stage2_.map(gicr_base, {gicr_base.value}, 0x2'0000 * o.vcpus, {.execute = false}, MemoryType::device));
-        static_cast<void>(stage2_.map(uart_base, {uart_base.value}, 0x1000, {.execute = false}, MemoryType::device));
-    } else {
-        vm_.attach(gic_);
-    }
+    if (o.passthrough_interrupts) map_passthrough(stage2_, o.vcpus);
+    else vm_.attach(controller_);
 }
 
 auto Guest::exits(std::size_t reason) const noexcept -> std::uint64_t {
@@ -97,13 +93,8 @@ void Guest::crash(const char* what, const Exit& e, Vcpu<Host>::Bound& on_cpu) no
     runtime::print(what);
     runtime::print(" (");
     runtime::print(exit_names[e.index()]);
-    const auto& c = on_cpu.vcpu().core().context;
-    runtime::print("), pc ");
-    runtime::print_hex(c.get<"PC">());
-    runtime::print(", ESR_EL2 ");
-    runtime::print_hex(c.get<"ESR_EL2">());
-    runtime::print(", FAR_EL2 ");
-    runtime::print_hex(c.get<"FAR_EL2">());
+    runtime::print(")");
+    print_state(on_cpu.vcpu());
     runtime::print("\n");
     finish(End::crashed);
 }
@@ -111,7 +102,7 @@ void Guest::crash(const char* what, const Exit& e, Vcpu<Host>::Bound& on_cpu) no
 /// Requires the UART's lock.
 void Guest::update_uart_line() noexcept {
     uart_line_ = uart_.line();
-    gic_.set_line(uart_interrupt, uart_line_);
+    controller_.set_line(uart_interrupt, uart_line_);
 }
 
 auto Guest::read_uart(std::uint64_t offset, unsigned width) noexcept -> std::uint64_t {

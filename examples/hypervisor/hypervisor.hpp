@@ -3,9 +3,8 @@
 import std;
 import axvcpu;
 import axvcpu.arch;
-import axvcpu.device.gicv3;
-import axvcpu.device.pl011;
 import runtime;
+#include "machine.hpp"
 
 namespace hypervisor {
 
@@ -19,6 +18,8 @@ struct Host {
     static void kick(CpuId cpu) noexcept { runtime::send_interrupt(static_cast<unsigned>(cpu), 0); }
     static auto local_interrupt_controller() noexcept -> volatile void* { return runtime::local_interrupt_controller(); }
     static void wake(std::uint32_t vm, std::uint32_t vcpu) noexcept;
+    static auto timer() noexcept -> std::uint64_t { return runtime::timer(); }
+    static void set_timer(std::uint64_t at) noexcept { runtime::set_timer(at); }
 };
 
 /// A file that QEMU put into RAM.
@@ -46,8 +47,6 @@ void give_page(HostPhysAddr) noexcept;
 auto take_region(std::uint64_t size, std::uint64_t alignment) noexcept -> HostPhysAddr;
 void add_memory(std::uint64_t start, std::uint64_t end) noexcept;
 
-inline constexpr GuestPhysAddr ram_base{0x4000'0000}, gicd_base{0x0800'0000}, gicr_base{0x080A'0000}, uart_base{0x0900'0000};
-inline constexpr std::uint32_t uart_interrupt = 33;
 inline constexpr unsigned max_vcpus = 64;
 
 class Guest;
@@ -95,6 +94,8 @@ private:
     void crash(const char* what, const Exit&, Vcpu<Host>::Bound&) noexcept;
     void transmit(std::uint8_t byte) noexcept;
     void update_uart_line() noexcept;
+    auto vm_config() noexcept -> VmConfig;
+    auto vcpu_config(unsigned vcpu) noexcept -> std::optional<CreateConfig>;
     auto write_device_tree(std::uint64_t initrd_start, std::uint64_t initrd_end) noexcept -> bool;
 
     unsigned number_;
@@ -103,11 +104,11 @@ private:
     GuestRange ram_[1];
     GuestPhysAddr entry_{}, tree_{};
     Stage2 stage2_;
-    VcpuSlot<aarch64::Vcpu> slots_[max_vcpus];
+    Slot slots_[max_vcpus];
     Vm<Host> vm_;
-    device::Gicv3 gic_;
+    Controller controller_;
     runtime::Spinlock uart_lock_;
-    device::Pl011 uart_;
+    Uart uart_;
     bool uart_line_ = false;         // as the controller was told
     std::array<char, 256> line_{};   // of the console, where several VMs share it
     std::size_t line_length_ = 0;
@@ -121,17 +122,17 @@ inline auto Guest::handle(Thread& t, Vcpu<Host>::Bound& on_cpu, const Exit& e) n
     return e.match(
         [&](exit::Hypercall h) {
             // One call of our own, for measuring: gives back the sum of its arguments. Everything else is not supported.
-            static_cast<void>(on_cpu.complete(h.number == 0xC600'0001 ? h.args[0] + h.args[1] : ~std::uint64_t{0}));
+            static_cast<void>(on_cpu.complete(h.number == measuring_call ? h.args[0] + h.args[1] : ~std::uint64_t{0}));
             return Next::run;
         },
         [&](exit::MmioRead m) {
             const auto offset = m.addr.value - uart_base.value;
-            static_cast<void>(offset < device::Pl011::size ? on_cpu.complete(read_uart(offset, m.width)) : on_cpu.fail());
+            static_cast<void>(offset < Uart::size ? on_cpu.complete(read_uart(offset, m.width)) : on_cpu.fail());
             return Next::run;
         },
         [&](exit::MmioWrite m) {
             const auto offset = m.addr.value - uart_base.value;
-            if (offset >= device::Pl011::size) return static_cast<void>(on_cpu.fail()), Next::run;
+            if (offset >= Uart::size) return static_cast<void>(on_cpu.fail()), Next::run;
             write_uart(offset, m.width, m.value);
             static_cast<void>(on_cpu.complete());
             return Next::run;
@@ -148,6 +149,13 @@ auto guests() noexcept -> unsigned;
 void guest_ended() noexcept;
 auto enable_cpu() noexcept -> bool;
 auto this_percpu() noexcept -> PerCpu<Host>&;
+auto capabilities() noexcept -> const Capabilities&;  // of CPU 0; all are alike
+
+// What differs by architecture: ARCH/machine.cpp.
+class TreeWriter;
+void map_passthrough(Stage2&, unsigned vcpus) noexcept;
+void write_machine(TreeWriter&, unsigned vcpus) noexcept;
+void print_state(const Vcpu<Host>&) noexcept;
 
 void say(std::initializer_list<std::string_view> words) noexcept;
 

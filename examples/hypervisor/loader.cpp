@@ -5,7 +5,7 @@ namespace hypervisor {
 
 namespace {
 
-constexpr std::uint64_t tree_size = 0x1'0000, kernel_alignment = 0x20'0000;
+constexpr std::uint64_t tree_size = 0x1'0000;
 
 template <class T>
 auto read_at(const Blob& b, std::uint64_t offset) noexcept -> T {
@@ -14,13 +14,12 @@ auto read_at(const Blob& b, std::uint64_t offset) noexcept -> T {
     return v;
 }
 
-/// Documentation/arch/arm64/booting.rst, the header of an Image.
+/// Documentation/arch/arm64/booting.rst and riscv/boot-image-header.rst: the header of an Image.
 struct ImageHeader {
     std::uint32_t code[2];
     std::uint64_t text_offset, image_size, flags, reserved[3];
     std::uint32_t magic, pe_offset;
 };
-constexpr std::uint32_t image_magic = 0x644D'5241;  // "ARM\x64"
 
 struct ElfHeader {
     std::uint8_t ident[16];
@@ -54,7 +53,7 @@ auto Guest::load_image() noexcept -> std::optional<std::uint64_t> {
         return entry_.value + kernel.size;
     }
     if (const auto h = read_at<ImageHeader>(kernel, 0); h.magic == image_magic) {
-        entry_ = ram_base + kernel_alignment + h.text_offset;
+        entry_ = ram_base + image_offset + h.text_offset;
         if (!place(entry_, kernel.data(), kernel.size)) return std::nullopt;
         return entry_.value + std::max(kernel.size, h.image_size);
     }
@@ -90,7 +89,9 @@ auto Guest::load() noexcept -> bool {
         return refuse("its device tree could not be written");
     }
     for (unsigned v = 0; v < vcpus(); ++v) {
-        auto made = Vcpu<Host>::create(slots_[v], vm_, {.id = v, .entry = entry_, .arg = tree_.value, .off = v != 0});
+        const auto config = vcpu_config(v);
+        if (!config) return refuse("the machine has too little memory");
+        auto made = Vcpu<Host>::create(slots_[v], vm_, *config);
         if (!made) return refuse(made.error().what);
         threads_[v].guest = this;
         threads_[v].vcpu = &*made;

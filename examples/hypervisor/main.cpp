@@ -10,6 +10,7 @@ constinit Options options{};
 constinit Guest* all[max_guests]{};
 constinit unsigned count = 0;
 constinit std::atomic<unsigned> alive{0};
+constinit Capabilities first_capabilities{};
 PerCpu<Host> percpus[max_cpus];
 
 /// Ends the machine when the last VM has ended: 0 when all turned themselves off, 3 when one was reset or crashed.
@@ -30,13 +31,8 @@ PerCpu<Host> percpus[max_cpus];
     runtime::exit(good ? 0 : 3);
 }
 
-void start_host_interrupts() noexcept {
-    // Kicks; the deadline of run(); the guests' timers; the list registers' maintenance; this CPU's own timer.
-    for (const unsigned id : {0u, 30u, 27u, 25u, 26u}) runtime::enable_interrupt(id);
-}
-
 void secondary(unsigned cpu) noexcept {
-    start_host_interrupts();
+    runtime::enable_guest_interrupts();
     if (!enable_cpu()) runtime::exit(1);
     schedule_forever(cpu);
 }
@@ -74,8 +70,10 @@ auto this_percpu() noexcept -> PerCpu<Host>& { return percpus[runtime::this_cpu(
 auto enable_cpu() noexcept -> bool {
     const auto found = this_percpu().enable();
     if (!found) say({"hypervisor: this CPU cannot run guests: needed ", found.error().what, "\n"});
+    else if (runtime::this_cpu() == 0) first_capabilities = *found;
     return found.has_value();
 }
+auto capabilities() noexcept -> const Capabilities& { return first_capabilities; }
 
 auto main() noexcept -> int {
     options = parse(runtime::arguments());
@@ -83,9 +81,7 @@ auto main() noexcept -> int {
         say({"hypervisor: this CPU has no virtualization host extensions\n"});
         return 1;
     }
-    for (const unsigned id : {30u, 27u, 25u, 0u}) runtime::set_handler(id, [](unsigned) {});
-    runtime::set_handler(26, [](unsigned) { runtime::set_timer(runtime::no_timer); });
-    start_host_interrupts();
+    runtime::enable_guest_interrupts();
     if (!enable_cpu()) return 1;
     if (!create_guests()) return 1;
     if (!options.passthrough_interrupts) {

@@ -71,6 +71,6 @@ private:
     std::array<std::atomic<std::uint64_t>, 32 * spi_words> routes_{};  // GICD_IROUTER<n>
     std::array<Redistributor, max_vcpus> cpus_{};
 };
-static_assert(InterruptController<Gicv3>);
+static_assert(HandsOverInterrupts<Gicv3>);
 
 }  // namespace axvcpu::device

@@ -68,6 +68,14 @@ concept WakesVcpus = requires(std::uint32_t vm, std::uint32_t vcpu) {
     { H::wake(vm, vcpu) } noexcept;
 };
 
+/// A host that lends its timer to run()'s deadline, where the CPU has no second one: when its own interrupts next (counter ticks;
+/// all ones: never), and setting that. The SDK puts back what it found before run() returns.
+template <class H>
+concept LendsTimer = requires(std::uint64_t ticks) {
+    { H::timer() } noexcept -> std::same_as<std::uint64_t>;
+    { H::set_timer(ticks) } noexcept;
+};
+
 /// The HAL as the SDK's compiled code sees it: plain function pointers, filled at compile time.
 struct HalTable {
     HostPhysAddr (*virt_to_phys)(const void*) noexcept;
@@ -77,6 +85,8 @@ struct HalTable {
     void (*handle_host_irq)() noexcept = nullptr;                   ///< nullptr: not modelled
     volatile void* (*local_interrupt_controller)() noexcept = nullptr;  ///< nullptr: not modelled
     void (*wake)(std::uint32_t vm, std::uint32_t vcpu) noexcept = nullptr;  ///< nullptr: not modelled
+    std::uint64_t (*timer)() noexcept = nullptr;                    ///< nullptr: not modelled
+    void (*set_timer)(std::uint64_t ticks) noexcept = nullptr;
     HostFp host_fp = HostFp::none;
 };
 
@@ -86,6 +96,7 @@ inline constexpr HalTable hal_table = [] {
     if constexpr (HandlesHostIrq<H>) t.handle_host_irq = &H::handle_host_irq;
     if constexpr (LinksGuestTimer<H>) t.local_interrupt_controller = &H::local_interrupt_controller;
     if constexpr (WakesVcpus<H>) t.wake = &H::wake;
+    if constexpr (LendsTimer<H>) t.timer = &H::timer, t.set_timer = &H::set_timer;
     if constexpr (StatesHostFp<H>) t.host_fp = H::host_fp;
     return t;
 }();

@@ -25,26 +25,31 @@ struct DeviceAccess {
 /// A controller that can be attached to a VM. vCPUs are named by their id. Each function may be called on any CPU; those that
 /// concern one vCPU's hand-over (take, wanted, retire) only on the CPU where it is bound.
 template <class T>
-concept InterruptController = requires(T& c, DeviceAccess& access, const exit::SendIpi& ipi, std::uint32_t vcpu, Interrupt& out) {
+concept InterruptController = requires(T& c, DeviceAccess& access, std::uint32_t vcpu, Interrupt& out) {
     { c.window() } noexcept -> std::same_as<GuestRange>;         ///< all its registers lie in here; does not change
     { c.access(vcpu, access) } noexcept -> std::same_as<bool>;   ///< false: not its address
+    { c.peek(vcpu, out) } noexcept -> std::same_as<bool>;        ///< the most urgent one that `vcpu` ought to take
+};
+
+/// A controller whose interrupts the hardware hands to the guest one by one, where it has the means (list registers).
+template <class T>
+concept HandsOverInterrupts = InterruptController<T> && requires(T& c, const exit::SendIpi& ipi, std::uint32_t vcpu, Interrupt& out) {
     { c.send(vcpu, ipi) } noexcept -> std::same_as<bool>;        ///< a software interrupt from `vcpu`; true: it is a target itself
-    { c.take(vcpu, out) } noexcept -> std::same_as<bool>;        ///< the most urgent one to deliver; it is then in the CPU's hands
-    { c.peek(vcpu, out) } noexcept -> std::same_as<bool>;        ///< the same without taking it
+    { c.take(vcpu, out) } noexcept -> std::same_as<bool>;        ///< as peek(); it is then in the CPU's hands
     /// One in the CPU's hands, pending or active: true: it has to be pending there. Takes a further edge away from the model.
     { c.wanted(vcpu, std::uint32_t{}, bool{}) } noexcept -> std::same_as<bool>;
     { c.retire(vcpu, std::uint32_t{}, bool{}, bool{}) } noexcept;  ///< back from the CPU's hands: still pending, still active
     { c.line(vcpu, std::uint32_t{}, bool{}) } noexcept;          ///< a private line of a vCPU goes up or down
 };
 
-/// The same as function pointers: what the SDK's compiled code calls.
+/// The same as function pointers: what the SDK's compiled code calls. Those of HandsOverInterrupts may be nullptr.
 struct InterruptControllerTable {
     void* self = nullptr;
     GuestRange window{};
     bool (*access)(void*, std::uint32_t, DeviceAccess&) noexcept = nullptr;
+    bool (*peek)(void*, std::uint32_t, Interrupt&) noexcept = nullptr;
     bool (*send)(void*, std::uint32_t, const exit::SendIpi&) noexcept = nullptr;
     bool (*take)(void*, std::uint32_t, Interrupt&) noexcept = nullptr;
-    bool (*peek)(void*, std::uint32_t, Interrupt&) noexcept = nullptr;
     bool (*wanted)(void*, std::uint32_t, std::uint32_t, bool) noexcept = nullptr;
     void (*retire)(void*, std::uint32_t, std::uint32_t, bool, bool) noexcept = nullptr;
     void (*line)(void*, std::uint32_t, std::uint32_t, bool) noexcept = nullptr;
@@ -53,17 +58,20 @@ struct InterruptControllerTable {
 
 template <InterruptController T>
 auto table_of(T& controller) noexcept -> InterruptControllerTable {
-    return {
+    InterruptControllerTable t{
         .self = &controller,
         .window = controller.window(),
         .access = [](void* s, std::uint32_t v, DeviceAccess& a) noexcept { return static_cast<T*>(s)->access(v, a); },
-        .send = [](void* s, std::uint32_t v, const exit::SendIpi& i) noexcept { return static_cast<T*>(s)->send(v, i); },
-        .take = [](void* s, std::uint32_t v, Interrupt& o) noexcept { return static_cast<T*>(s)->take(v, o); },
         .peek = [](void* s, std::uint32_t v, Interrupt& o) noexcept { return static_cast<T*>(s)->peek(v, o); },
-        .wanted = [](void* s, std::uint32_t v, std::uint32_t id, bool active) noexcept { return static_cast<T*>(s)->wanted(v, id, active); },
-        .retire = [](void* s, std::uint32_t v, std::uint32_t id, bool p, bool a) noexcept { static_cast<T*>(s)->retire(v, id, p, a); },
-        .line = [](void* s, std::uint32_t v, std::uint32_t id, bool high) noexcept { static_cast<T*>(s)->line(v, id, high); },
     };
+    if constexpr (HandsOverInterrupts<T>) {
+        t.send = [](void* s, std::uint32_t v, const exit::SendIpi& i) noexcept { return static_cast<T*>(s)->send(v, i); };
+        t.take = [](void* s, std::uint32_t v, Interrupt& o) noexcept { return static_cast<T*>(s)->take(v, o); };
+        t.wanted = [](void* s, std::uint32_t v, std::uint32_t id, bool active) noexcept { return static_cast<T*>(s)->wanted(v, id, active); };
+        t.retire = [](void* s, std::uint32_t v, std::uint32_t id, bool p, bool a) noexcept { static_cast<T*>(s)->retire(v, id, p, a); };
+        t.line = [](void* s, std::uint32_t v, std::uint32_t id, bool high) noexcept { static_cast<T*>(s)->line(v, id, high); };
+    }
+    return t;
 }
 
 }  // namespace axvcpu

@@ -10,6 +10,7 @@ enum class Event : std::uint32_t {
     interrupt = 1,  ///< its interrupt controller has something new for it
     kick = 2,       ///< leave the guest with exit::Kicked
     power = 4,      ///< it was turned on
+    fence = 8,      ///< translations have to be dropped before its next entry
 };
 
 /// What the poster must do so that the event is acted on.
@@ -47,10 +48,14 @@ public:
         in_guest_.store(Place::nowhere, std::memory_order_relaxed);
         return false;
     }
-    /// The vCPU's own CPU, after the guest was left. Relaxed: whoever still sees "in guest" kicks once too often, and whoever
-    /// does not has posted before the next enter() looks.
-    [[gnu::always_inline]] inline void leave() noexcept { in_guest_.store(Place::nowhere, std::memory_order_relaxed); }
-
+    /// The vCPU's own CPU, after the guest was left. Release: whoever sees this sees the guest's accesses done, which matters to
+    /// who waits for them to be (see owes()).
+    [[gnu::always_inline]] inline void leave() noexcept { in_guest_.store(Place::nowhere, std::memory_order_release); }
+    /// After a post of `e`: whether the guest may still run without having seen it. Whoever needs it done, not only delivered,
+    /// kicks and waits until this is false: the vCPU has then left the guest, and acts on `e` before it enters again.
+    inline auto owes(Event e) const noexcept -> bool {
+        return in_guest_.load(std::memory_order_acquire) != Place::nowhere && (word_.load(std::memory_order_acquire) & static_cast<std::uint64_t>(e)) != 0;
+    }
     inline auto in_guest() const noexcept -> bool { return in_guest_.load(std::memory_order_relaxed) != Place::nowhere; }
 
     /// The vCPU's owner: takes all events away.
@@ -68,8 +73,8 @@ public:
 
 private:
     static constexpr std::uint64_t events_mask = 0xFFFF'FFFF, blocked = std::uint64_t{1} << 32;
-    std::atomic<std::uint64_t> word_{0};
     std::atomic<Place> in_guest_{Place::nowhere};  // written by the vCPU's own CPU only
+    std::atomic<std::uint64_t> word_{0};
 };
 
 }  // namespace axvcpu

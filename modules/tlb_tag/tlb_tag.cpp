@@ -82,6 +82,11 @@ auto TlbTagDomain::assign(TlbTagCpu& cpu, TlbTag& current, std::uint32_t runner)
     return {current, same ? Flush::none : Flush::tag};
 }
 
+void TlbTagDomain::renounce(TlbTag& current) noexcept {
+    const Guard guard(lock_);
+    current = {};
+}
+
 void TlbTagDomain::release(TlbTagCpu& cpu) noexcept {
     const Guard guard(lock_);
     cpu.active_ = {};

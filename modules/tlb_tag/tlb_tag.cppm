@@ -41,6 +41,8 @@ public:
     void remove(TlbTagCpu& cpu) noexcept;
     /// The tag under which `runner` of the holder of `current` runs on `cpu` from now on. Renews `current` when it is out of date.
     auto assign(TlbTagCpu& cpu, TlbTag& current, std::uint32_t runner) noexcept -> Assigned;
+    /// The holder of `current` gets another tag when it is assigned one the next time: nothing is cached under that.
+    void renounce(TlbTag& current) noexcept;
     /// The CPU runs under no tag any more.
     void release(TlbTagCpu& cpu) noexcept;
     auto generation() const noexcept -> std::uint64_t { return generation_; }

@@ -77,6 +77,7 @@ protected:
         return {Code::bad_state, what, static_cast<std::uint64_t>(expected), static_cast<std::uint64_t>(found)};
     }
 
+    Mailbox mailbox_;                // first, as each entry and exit writes it with an order: no address has to be made for that
     VmCore* vm_;
     std::uint32_t id_;
     CpuId cpu_{};
@@ -86,7 +87,6 @@ protected:
     std::atomic<Power> power_{Power::on};
     Exit exit_{exit::Nothing{}};     // why run() came back
     Error refusal_{};                // or why it refused
-    Mailbox mailbox_;
     GuestPhysAddr start_entry_{};    // written by who wins Off -> on_pending, read after the exchange
     std::uint64_t start_arg_ = 0;
 };

@@ -6,7 +6,6 @@ namespace runtime {
 
 namespace {
 constexpr std::uint64_t distributor = 0x0800'0000, redistributors = 0x080A'0000;
-constinit std::atomic<void (*)(unsigned)> handlers[288]{};
 
 auto reg32(std::uint64_t address) noexcept -> volatile std::uint32_t& { return *reinterpret_cast<volatile std::uint32_t*>(address); }
 auto local() noexcept -> std::uint64_t { return redistributors + 0x2'0000ull * this_cpu(); }
@@ -33,10 +32,6 @@ void interrupts_start() noexcept {
 }
 }  // namespace detail
 
-void set_handler(unsigned interrupt, void (*handler)(unsigned)) noexcept {
-    if (interrupt < std::size(handlers)) handlers[interrupt].store(handler);
-}
-
 void enable_interrupt(unsigned interrupt) noexcept {
     const unsigned word = interrupt / 32;
     const auto base = group1_registers(word);
@@ -47,8 +42,14 @@ void enable_interrupt(unsigned interrupt) noexcept {
     reg32(base + 0x100 + 4 * word) = 1u << interrupt % 32;
 }
 
-void send_interrupt(unsigned cpu, unsigned sgi) noexcept {
-    const std::uint64_t v = std::uint64_t{sgi} << 24 | std::uint64_t{cpu >> 4} << 16 | std::uint64_t{1} << (cpu & 15);
+void enable_guest_interrupts() noexcept {
+    // Kicks; the deadline of run(); the guests' timers; the list registers' maintenance; this CPU's own timer.
+    set_handler(26, [](unsigned) { set_timer(no_timer); });
+    for (const unsigned id : {0u, 30u, 27u, 25u, 26u}) enable_interrupt(id);
+}
+
+void send_interrupt(unsigned cpu, unsigned number) noexcept {
+    const std::uint64_t v = std::uint64_t{number} << 24 | std::uint64_t{cpu >> 4} << 16 | std::uint64_t{1} << (cpu & 15);
     asm volatile("dsb ishst\n msr S3_0_C12_C11_5, %0\n isb" :: "r"(v) : "memory");  // ICC_SGI1R_EL1
 }
 
@@ -58,8 +59,7 @@ extern "C" void runtime_interrupt() noexcept {
     std::uint64_t id;
     asm volatile("mrs %0, S3_0_C12_C12_0" : "=r"(id));  // ICC_IAR1_EL1
     if (id >= 1020) return;
-    if (id < std::size(handlers))
-        if (auto* h = handlers[id].load()) h(static_cast<unsigned>(id));
+    detail::run_handler(static_cast<unsigned>(id));
     asm volatile("msr S3_0_C12_C12_1, %0" :: "r"(id));  // ICC_EOIR1_EL1
 }
 

@@ -12,15 +12,9 @@ int image_main() asm("main");
 
 namespace runtime {
 
-namespace detail {
-void interrupts_start() noexcept;       // gic.cpp
-void parse_device_tree() noexcept;      // device_tree.cpp
-}
-
 namespace {
 
-constexpr std::uint64_t guest_uart = 0x0900'0000, report_uart = 0x0904'0000;
-constinit Spinlock console;
+constexpr std::uint64_t guest_uart = 0x0900'0000, report_uart = 0x0904'0000, ram_start = 0x4000'0000;  // QEMU puts the device tree at the start of RAM
 constinit std::atomic<void (*)(unsigned)> entries[64]{};
 
 auto reg32(std::uint64_t address) noexcept -> volatile std::uint32_t& { return *reinterpret_cast<volatile std::uint32_t*>(address); }
@@ -40,36 +34,15 @@ auto smc(std::uint64_t function, std::uint64_t a = 0, std::uint64_t b = 0, std::
     return x0;
 }
 
-auto mpidr_of(unsigned cpu) noexcept -> std::uint64_t { return (cpu & 15) | std::uint64_t{cpu >> 4} << 8; }
-
 }  // namespace
 
 auto start_cpu(unsigned cpu, void (*entry)(unsigned)) noexcept -> bool {
     if (cpu >= cpus() || cpu >= 64) return false;
     entries[cpu].store(entry);
-    return smc(0xC400'0003, mpidr_of(cpu), reinterpret_cast<std::uint64_t>(&runtime_secondary), cpu) == 0;  // PSCI CPU_ON
+    return smc(0xC400'0003, detail::cpu_hardware_id(cpu), reinterpret_cast<std::uint64_t>(&runtime_secondary), cpu) == 0;  // PSCI CPU_ON
 }
 
-void print(std::string_view text) noexcept {
-    // A fault report from a CPU that holds the lock must still come out.
-    for (unsigned tries = 0; tries < 100'000'000; ++tries)
-        if (console.try_lock()) break;
-    for (const char c : text) put(report_uart, static_cast<std::uint8_t>(c));
-    console.unlock();
-}
-
-void print_hex(std::uint64_t v) noexcept {
-    std::array<char, 18> text{'0', 'x'};
-    auto end = std::to_chars(text.data() + 2, text.data() + text.size(), v, 16).ptr;
-    print({text.data(), static_cast<std::size_t>(end - text.data())});
-}
-
-void print_decimal(std::uint64_t v) noexcept {
-    std::array<char, 20> text{};
-    auto end = std::to_chars(text.data(), text.data() + text.size(), v).ptr;
-    print({text.data(), static_cast<std::size_t>(end - text.data())});
-}
-
+void detail::put_report_byte(std::uint8_t byte) noexcept { put(report_uart, byte); }
 void put_guest_byte(std::uint8_t byte) noexcept { put(guest_uart, byte); }
 
 auto get_guest_byte() noexcept -> int {
@@ -115,16 +88,20 @@ auto set_host_extensions(bool on) noexcept -> bool {
     return true;
 }
 
-void exit(int status) noexcept {
-    print("\n@exit ");
-    print_decimal(static_cast<unsigned>(status));
-    print("\n");
+auto timer() noexcept -> std::uint64_t {
+    std::uint64_t control, compare;
+    asm volatile("mrs %0, CNTHP_CTL_EL2\n mrs %1, CNTHP_CVAL_EL2" : "=r"(control), "=r"(compare));
+    return (control & 1) != 0 ? compare : no_timer;
+}
+
+void detail::power_off() noexcept {
     smc(0x8400'0008);  // PSCI SYSTEM_OFF
     for (;;) wait_for_interrupt();
 }
 
 extern "C" void runtime_primary() noexcept {
-    detail::parse_device_tree();
+    detail::parse_device_tree(reinterpret_cast<const void*>(ram_start));
+    detail::set_boot_cpu(0);
     detail::interrupts_start();
     exit(image_main());
 }
@@ -135,30 +112,11 @@ extern "C" void runtime_secondary_main(unsigned cpu) noexcept {
     for (;;) wait_for_interrupt();
 }
 
-/// A fault of the host itself: all there is to know, then the end. `frame`: x0-x30, ELR_EL2, SPSR_EL2 as vectors.S left them.
+/// `frame`: x0-x30, ELR_EL2, SPSR_EL2 as vectors.S left them.
 extern "C" void runtime_fault(const std::uint64_t* frame, std::uint64_t vector) noexcept {
-    static constinit std::atomic_flag dying{};
-    if (dying.test_and_set()) for (;;) {}  // a fault in the report: the first one stands
     std::uint64_t esr, far;
     asm volatile("mrs %0, ESR_EL2\n mrs %1, FAR_EL2" : "=r"(esr), "=r"(far));
-    const auto item = [](std::string_view name, std::uint64_t value) { print(name); print_hex(value); };
-    print("\nhost fault on CPU ");
-    print_decimal(this_cpu());
-    item(": vector ", vector);
-    item(", ESR_EL2 ", esr);
-    item(", FAR_EL2 ", far);
-    item("\n  at ", frame[31]);
-    for (auto* fp = reinterpret_cast<const std::uint64_t*>(frame[29]); fp != nullptr && reinterpret_cast<std::uint64_t>(fp) % 8 == 0;
-         fp = reinterpret_cast<const std::uint64_t*>(fp[0])) {
-        item("\n  at ", fp[1]);
-        if (fp[0] <= reinterpret_cast<std::uint64_t>(fp)) break;
-    }
-    for (unsigned i = 0; i < 31; ++i) {
-        print(i % 4 == 0 ? "\n  x" : "  x");
-        print_decimal(i);
-        item(" ", frame[i]);
-    }
-    exit(99);
+    detail::report_fault(frame[31], frame[29], {frame, 31}, 'x', {{": vector ", vector}, {", ESR_EL2 ", esr}, {", FAR_EL2 ", far}});
 }
 
 }  // namespace runtime

@@ -1,5 +1,5 @@
 #!/bin/bash
-# The SDK's archive: no heap, no exceptions, no RTTI, no static constructors, no floating point outside fp.S, text within bounds.
+# The SDK's archive: no heap, no exceptions, no RTTI, no static constructors, no floating point or vectors outside fp.S and vector.S, text within bounds.
 # Usage: objects.sh BUILD-DIRECTORY
 set -euo pipefail
 lib=$1/tools/modules/libaxvcpu.a bad=0
@@ -7,8 +7,13 @@ say() { echo "$*"; bad=1; }
 needs=$(llvm-nm-22 -u "$lib" 2>/dev/null | awk '{print $NF}' | grep -E '^(_Znw|_Zna|_Zdl|_Zda|malloc|free|__cxa_|_Unwind_|_ZTI|_ZTV)' | sort -u || true)
 [ -z "$needs" ] || say "needs: $needs"
 ! llvm-readelf-22 -S "$lib" | grep -qE '\.(init_array|ctors|gcc_except_table)' || say "static constructors or exception tables"
-fp=$(llvm-objdump-22 -d --no-show-raw-insn "$lib" | awk '/file format/ {m = $1; skip = m ~ /fp\.S/} !skip && /^ +[0-9a-f]+:/ && /[\t ,{\[][vqdz][0-9]+[.,\]} ]|[\t ,]s[0-9]+,/ {print m ": " $0}' | head -n 3)
-[ -z "$fp" ] || say "floating point outside fp.S: $fp"
+case $(llvm-readelf-22 -h "$lib" | awk '/Machine:/ {print $2; exit}') in
+  AArch64) pattern='[\t ,{\[][vqdz][0-9]+[.,\]} ]|[\t ,]s[0-9]+,' ;;
+  RISC-V) pattern='^ +[0-9a-f]+:[ \t]+(f[a-z]+\.[sdhwl]|fl[dw]|fs[dw]|v[sl]e|vset)' ;;
+  *) pattern='%[xyz]mm[0-9]' ;;
+esac
+fp=$(llvm-objdump-22 -d --no-show-raw-insn "$lib" | awk -v pattern="$pattern" '/file format/ {m = $1; skip = m ~ /(fp|vector)\.S/} !skip && /^ +[0-9a-f]+:/ && $0 ~ pattern {print m ": " $0}' | head -n 3)
+[ -z "$fp" ] || say "floating point or vectors outside their files: $fp"
 size() { llvm-size-22 -t "$@" | awk 'END {print $1}'; }
 all=$(size "$lib") devices=$(llvm-size-22 -t "$lib" | awk '/device/ {n += $1} END {print n + 0}')
 echo "text: $((all - devices)) bytes modules and backend, $devices bytes device models"

@@ -1,11 +1,13 @@
 #!/bin/bash
 # Instructions from the C++ call to the guest's first one, and from the vector to C++'s first; system-register accesses in them.
-# Usage: trampoline_length.sh BUILD-DIRECTORY
+# Usage: trampoline_length.sh ARCH BUILD-DIRECTORY
 set -euo pipefail
-count() { llvm-objdump-22 -d --no-show-raw-insn "$(find "$1/tools/modules" -name "*$2.S.o" | head -n 1)"; }
-body=$(count "$1" switch | awk '/^ +[0-9a-f]+:/ {print $2}')
-vector=3  # stp, mov, b of one entry of vectors.S
-length=$(($(grep -vcE '^(dsb|isb)$' <<<"$body") + vector))
-registers=$(grep -cE '^(mrs|msr)$' <<<"$body")
-echo "trampoline: $length instructions (at most 88), $registers system-register accesses (at most 9)"
-((length <= 88 && registers <= 9))
+body=$(llvm-objdump-22 -d --no-show-raw-insn "$(find "$2/tools/modules" -name "*switch.S.o" | head -n 1)" | awk '/^ +[0-9a-f]+:/ {print $2}')
+case $1 in
+  aarch64) vector=3 most=88 registers_most=9 barrier='^(dsb|isb)$' access='^(mrs|msr)$' ;;  # 3: stp, mov, b of one entry of vectors.S
+  riscv64) vector=0 most=136 registers_most=10 barrier='^fence$' access='^csr' ;;
+esac
+length=$(($(grep -vcE "$barrier" <<<"$body") + vector))
+registers=$(grep -cE "$access" <<<"$body")
+echo "trampoline: $length instructions (at most $most), $registers system-register accesses (at most $registers_most)"
+((length <= most && registers <= registers_most))

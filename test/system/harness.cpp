@@ -1,28 +1,6 @@
 #include <catch2/catch_test_macros.hpp>
 #include "harness.hpp"
 
-// The guest's vectors: each entry reports which one it is.
-asm(R"(
-    .pushsection .guest_payload,"a"
-    .balign 2048
-    .globl guest_vectors
-guest_vectors:
-    .set offset, 0
-    .rept 16
-    .balign 128
-    mrs x1, ESR_EL1
-    mrs x2, FAR_EL1
-    mrs x3, ELR_EL1
-    mrs x4, SPSR_EL1
-    ldr w0, =0xC6001000 + offset
-    hvc #0
-    b   .
-    .ltorg
-    .set offset, offset + 0x80
-    .endr
-    .popsection
-)");
-
 extern "C" const unsigned char __guest_begin[], __guest_end[];
 
 namespace harness {
@@ -32,7 +10,8 @@ PerCpu<Host> cpus[8];
 Capabilities found[8];
 bool enabled[8];
 alignas(0x1'0000) unsigned char guest_memory[ram_size];
-alignas(4096) unsigned char frames[64][4096];
+constexpr unsigned root_frames = 4;  // RISC-V's root is 16 KiB
+alignas(4096 * root_frames) unsigned char frames[64][4096];
 unsigned frames_used = 0;
 std::atomic<unsigned> wake_count{0};
 
@@ -42,8 +21,9 @@ auto take_frame(void*) noexcept -> HostPhysAddr {
     return Host::virt_to_phys(frames[frames_used++]);
 }
 auto fresh_root() noexcept -> HostPhysAddr {
-    frames_used = 0;
-    return take_frame(nullptr);
+    std::memset(frames, 0, 4096 * root_frames);
+    frames_used = root_frames;
+    return Host::virt_to_phys(frames[0]);
 }
 }  // namespace
 
@@ -52,12 +32,7 @@ unsigned wakes() { return wake_count.load(); }
 
 auto percpu(unsigned cpu) -> PerCpu<Host>& {
     if (!enabled[cpu]) {
-        if (cpu == 0) {
-            for (const unsigned i : {0u, 25u, 27u, 30u}) {
-                runtime::set_handler(i, [](unsigned) {});
-                runtime::enable_interrupt(i);
-            }
-        }
+        runtime::enable_guest_interrupts();
         const auto caps = cpus[cpu].enable();
         if (!caps) runtime::exit(97);
         found[cpu] = *caps;
@@ -74,12 +49,12 @@ Machine::Machine(const void* payload, std::uint64_t arg, Config c)
     : config(c), memory(guest_memory), ram{{ram_base, c.ram}},
       stage2(stage2_format, fresh_root(), 3, 39, {nullptr, take_frame, [](void*, HostPhysAddr) noexcept {}}, hal_table<Host>),
       vm({.id = 7, .stage2 = &stage2, .vcpus = std::span<Slot>(slots, c.vcpus), .ram = ram, .policy = c.policy}),
-      gic(vm.core(), {gicd_base, gicr_base}) {
+      controller(make_controller(vm.core())) {
     static_cast<void>(percpu());
     stage2.set_maintenance(tlb_maintenance(vm.core()));
     std::memset(memory, 0, ram_size);
     std::memcpy(memory, __guest_begin, static_cast<std::size_t>(__guest_end - __guest_begin));
-    if (c.gic) vm.attach(gic);
+    if (c.controller) vm.attach(controller);
     if (!c.lazy) REQUIRE(stage2.map(ram_base, Host::virt_to_phys(memory), c.ram, {}, MemoryType::normal));
     for (unsigned i = 0; i < c.vcpus; ++i) {
         auto made = Vcpu<Host>::create(slots[i], vm, {.id = i, .entry = at(payload), .arg = arg, .off = i != 0});

@@ -3,8 +3,8 @@
 import std;
 import axvcpu;
 import axvcpu.arch;
-import axvcpu.device.gicv3;
 import runtime;
+#include "machine.hpp"
 
 namespace harness {
 
@@ -19,10 +19,12 @@ struct Host {
     static void kick(CpuId cpu) noexcept { runtime::send_interrupt(static_cast<unsigned>(cpu), 0); }
     static auto local_interrupt_controller() noexcept -> volatile void* { return runtime::local_interrupt_controller(); }
     static void wake(std::uint32_t, std::uint32_t) noexcept;
+    static auto timer() noexcept -> std::uint64_t { return runtime::timer(); }
+    static void set_timer(std::uint64_t at) noexcept { runtime::set_timer(at); }
 };
 
 /// Where the guest's memory is: the payloads first, then zeroes. A guest's stack, tables and data have their places here.
-inline constexpr GuestPhysAddr ram_base{0x4000'0000}, gicd_base{0x0800'0000}, gicr_base{0x080A'0000}, device_base{0x0A00'0000};
+inline constexpr GuestPhysAddr ram_base{0x4000'0000}, device_base{0x0A00'0000};
 inline constexpr std::uint64_t ram_size = 0x4'0000;
 
 /// This CPU's PerCpu, enabled on first use.
@@ -33,12 +35,12 @@ unsigned wakes();
 struct Config {
     VmPolicy policy{};
     unsigned vcpus = 1;
-    bool gic = false;
+    bool controller = false;
     bool lazy = false;  ///< nothing mapped at first
     std::uint64_t ram = ram_size;
 };
 
-/// A VM whose vCPU 0 starts at a payload (a symbol of the section .guest_payload) with `arg` in x0.
+/// A VM whose vCPU 0 starts at a payload (a symbol of the section .guest_payload) with `arg` in its first argument register.
 class Machine {
 public:
     explicit Machine(const void* payload, std::uint64_t arg = 0, Config = {});
@@ -58,24 +60,25 @@ public:
     Stage2 stage2;
     Slot slots[4];
     Vm<Host> vm;
-    axvcpu::device::Gicv3 gic;
+    Controller controller;
     Vcpu<Host>* vcpus[4]{};
 };
 
 /// Register ids by name.
-template <reg::Name N> constexpr auto id(std::uint8_t element = 0) -> reg::Id { return aarch64::registers[aarch64::index<N>].id(element); }
+template <reg::Name N> constexpr auto id(std::uint8_t element = 0) -> reg::Id { return arch::registers[arch::index<N>].id(element); }
 template <reg::Name N> auto get(Machine& m, std::uint8_t element = 0) -> std::uint64_t { return m.vcpu().get(id<N>(element)).value_or(0xDEAD'DEAD'DEAD'DEAD); }
-
-/// What a payload's vectors report when the guest takes an exception: hypercall `exception + vector offset`, with ESR, FAR, ELR.
-inline constexpr std::uint64_t report = 0xC600'0000, exception = 0xC600'1000;
 
 }  // namespace harness
 
-/// A guest payload, beside its test. Starts with x0 = arg, MMU off, at EL1.
-#define GUEST(name, text) \
-    asm(".pushsection .guest_payload,\"a\"\n.balign 8\n.arch_extension sve\n.globl " #name "\n" #name ":\n" text "\n.popsection"); \
-    extern "C" const unsigned char name[]
-/// Sets the guest's vectors to the reporting ones. Clobbers x9.
-#define VECTORS "adrp x9, guest_vectors\nadd x9, x9, :lo12:guest_vectors\nmsr VBAR_EL1, x9\nisb\n"
-/// Hypercall `report`; arguments are x1 to x6.
-#define REPORT "movz w0, #0xC600, lsl #16\nhvc #0\n"
+// What every architecture's payloads.S has; a payload starts in the kernel's mode, translation off, `arg` in the first argument.
+extern "C" const unsigned char
+    call_forever[],    // hypercall `report`, for ever
+    touch[],           // *arg += 1; reports what it reads back
+    touch_pages[],     // stores to arg, arg + 8 KiB, arg + 16 KiB, twice each; reports; stores to the last once more; reports
+    read_forever[],    // reports *arg, for ever
+    read_once[],       // reports *arg
+    wait_for_value[],  // reads *arg until it is not 0; reports it
+    keep_fp[],         // arg into three floating-point registers; reports them, for ever
+    spin[],            // nothing, for ever
+    fetch_nowhere[],   // jumps to device_base
+    wait_forever[];    // waits for an interrupt that does not come, for ever

@@ -1,7 +1,8 @@
 // A QEMU TCG plugin (plugin API 4, QEMU 9.1 or later) that counts executed instructions, one by one: all of them, and those
 // between two marker instructions. Declares what it uses of QEMU's interface: no QEMU headers are needed.
 //
-// Markers do nothing and nobody else has them: aarch64 `movz xzr, #(0xa400 | id), lsl #48` starts, `0xa500 | id` ends, id below 32.
+// Markers do nothing and nobody else has them, id below 32: aarch64 `movz xzr, #(0xa400 | id), lsl #48` starts, `0xa500 | id` ends;
+// riscv64 `slti x0, x0, 0x400 | id` starts, `0x500 | id` ends.
 // At the end it prints "total N", and for each id that ran "id COUNT MEDIAN MINIMUM MAXIMUM" to the plugin log.
 #include <inttypes.h>
 #include <stdbool.h>
@@ -53,9 +54,9 @@ static void on_translate(qemu_plugin_id_t id, struct qemu_plugin_tb *tb) {
         struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(tb, i);
         uint32_t word = 0;
         qemu_plugin_insn_data(insn, &word, sizeof word);
-        const uint32_t imm = word >> 5 & 0xFFFF;
+        const uint32_t imm = (word & 0xFFFFF) == 0x02013 ? word >> 20 : (word & 0xFFE0001Fu) == 0xD2E0001Fu ? word >> 5 & 0xFFFF : 0;
         qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu(insn, INLINE_ADD_U64, executed, 1);
-        if ((word & 0xFFE0001Fu) == 0xD2E0001Fu && (imm & 0xFEE0) == 0xA400)
+        if ((imm & 0xFEE0) == 0xA400 || (imm & 0xEE0) == 0x400)
             qemu_plugin_register_vcpu_insn_exec_cb(insn, on_marker, CB_NO_REGS, (void *)(uintptr_t)(imm & 0x1FF));
     }
 }

@@ -1,7 +1,7 @@
 // PSCI and SMCCC, called by a guest with good and bad arguments, by HVC and by SMC.
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/generators/catch_generators.hpp>
-#include "harness.hpp"
+#include "../harness.hpp"
 
 using namespace harness;
 

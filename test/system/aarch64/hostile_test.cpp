@@ -2,7 +2,7 @@
 // while the host answers its exits at random. The host must go on, and a second VM must compute what it always computes.
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/generators/catch_generators.hpp>
-#include "harness.hpp"
+#include "../harness.hpp"
 
 using namespace harness;
 
@@ -82,7 +82,7 @@ TEST_CASE("a hostile guest harms nobody but itself", "[hostile]") {
     const auto left = [&] { return std::accumulate(tally.exits.begin(), tally.exits.end(), 0u); };
     for (unsigned lives = 0; lives < 100 || (left() < 700 && lives < 2'000); ++lives) {
         Machine m(hostile_entry, ram_base.value + code_offset, {.policy = {.secure_calls = lives % 2 != 0, .system_registers = lives % 3 == 0, .yields = true},
-                                                               .vcpus = 2, .gic = lives % 2 == 0});
+                                                               .vcpus = 2, .controller = lives % 2 == 0});
         auto* code = reinterpret_cast<std::uint32_t*>(m.host(ram_base + code_offset));
         for (std::size_t i = 0; i < code_words; ++i) code[i] = random_word(random);
         live(m, random, tally);
@@ -109,7 +109,7 @@ TEST_CASE("every MRS and MSR encoding of op0 2 and 3 is answered", "[hostile][sy
         return sys == 0xC080 /* SCTLR_EL1 */ || sys == 0xC600 /* VBAR_EL1 */ || sys == 0xC201 /* ELR_EL1 */ || sys == 0xC200 /* SPSR_EL1 */ || sys == 0xDA11 /* DAIF */;
     };
     while (encoding < 0x2'0000) {
-        Machine m(hostile_entry, ram_base.value + code_offset, {.gic = true});
+        Machine m(hostile_entry, ram_base.value + code_offset, {.controller = true});
         auto* code = reinterpret_cast<std::uint32_t*>(m.host(ram_base + code_offset));
         std::size_t n = 0;
         for (; n < 4096 && encoding < 0x2'0000; ++encoding) {

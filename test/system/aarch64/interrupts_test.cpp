@@ -1,6 +1,6 @@
 // The GIC model through the list registers, and the timers: taken, acknowledged and ended by a guest.
 #include <catch2/catch_test_macros.hpp>
-#include "harness.hpp"
+#include "../harness.hpp"
 
 using namespace harness;
 
@@ -69,7 +69,7 @@ irq_vectors:
 GUEST(self_sgi, GIC_ON "mov x1, #1\nmovk x1, #0x0700, lsl #16\nmov x12, #3\n1: msr S3_0_C12_C11_5, x1\nisb\nsubs x12, x12, #1\nb.ne 1b\nmov x1, x21\n" REPORT);
 
 TEST_CASE("a software interrupt to oneself is taken at once, every time", "[gic]") {
-    Machine m(self_sgi, 0, {.gic = true});
+    Machine m(self_sgi, 0, {.controller = true});
     auto b = percpu().bind(m.vcpu());
     CHECK(run_to_report(b)[0] == 3);
     for (unsigned i = 0; i < 3; ++i) CHECK(taken(m, i) == 7);
@@ -80,16 +80,16 @@ GUEST(many_spis, GIC_ON "msr DAIFSet, #2\nmovz x9, #0x0800, lsl #16\nmov w10, #-
                  REPORT "msr DAIFClr, #2\nisb\n1: cmp x21, #40\nb.ne 1b\nmov x1, x21\n" REPORT);
 
 TEST_CASE("more pending than there are list registers: all are taken, by priority", "[gic][A21]") {
-    Machine m(many_spis, 0, {.gic = true});
+    Machine m(many_spis, 0, {.controller = true});
     auto b = percpu().bind(m.vcpu());
     static_cast<void>(run_to_report(b));
     for (std::uint32_t id = 32; id < 72; ++id) {
         DeviceAccess priority{gicd_base + 0x400 + id, (id & 7) << 4, 1, true};
-        REQUIRE(m.gic.access(0, priority));
+        REQUIRE(m.controller.access(0, priority));
         DeviceAccess edge{gicd_base + 0xC00 + id / 16 * 4, 0xAAAA'AAAA, 4, true};
-        REQUIRE(m.gic.access(0, edge));
+        REQUIRE(m.controller.access(0, edge));
     }
-    for (std::uint32_t id = 32; id < 72; ++id) m.gic.set_line(id, true);
+    for (std::uint32_t id = 32; id < 72; ++id) m.controller.set_line(id, true);
     REQUIRE(b.complete());
     CHECK(run_to_report(b)[0] == 40);
     std::set<std::uint32_t> seen;
@@ -101,12 +101,12 @@ TEST_CASE("more pending than there are list registers: all are taken, by priorit
 GUEST(level_spi, GIC_ON "mov x22, #1\nmovz x9, #0x0800, lsl #16\nmov w10, #-1\nstr w10, [x9, #0x84]\nstr w10, [x9, #0x104]\n1: cmp x21, #3\nb.ne 1b\nmsr DAIFSet, #2\nmov x1, #99\n" REPORT "b .\n");
 
 TEST_CASE("a level interrupt asserts again until its line is low", "[gic]") {
-    Machine m(level_spi, 0, {.gic = true});
+    Machine m(level_spi, 0, {.controller = true});
     auto b = percpu().bind(m.vcpu());
-    m.gic.set_line(40, true);
+    m.controller.set_line(40, true);
     for (unsigned i = 0; i < 3; ++i) {
         CHECK(run_to_report(b)[0] == 40);
-        if (i == 2) m.gic.set_line(40, false);
+        if (i == 2) m.controller.set_line(40, false);
         REQUIRE(b.complete());
     }
     CHECK(run_to_report(b)[0] == 99);
@@ -114,16 +114,16 @@ TEST_CASE("a level interrupt asserts again until its line is low", "[gic]") {
 }
 
 TEST_CASE("a pending interrupt whose line falls before it is taken disappears", "[gic]") {
-    Machine m(many_spis, 0, {.gic = true});
+    Machine m(many_spis, 0, {.controller = true});
     auto b = percpu().bind(m.vcpu());
     static_cast<void>(run_to_report(b));
     for (std::uint32_t id = 33; id < 72; ++id) {
         DeviceAccess edge{gicd_base + 0xC00 + id / 16 * 4, 0xAAAA'AAA0 | (id >= 48 ? 0xA : 0), 4, true};
-        REQUIRE(m.gic.access(0, edge));
+        REQUIRE(m.controller.access(0, edge));
     }
-    m.gic.set_line(32, true);  // a level
-    m.gic.set_line(32, false);
-    for (std::uint32_t id = 34; id < 74; ++id) m.gic.set_line(id, id < 72);
+    m.controller.set_line(32, true);  // a level
+    m.controller.set_line(32, false);
+    for (std::uint32_t id = 34; id < 74; ++id) m.controller.set_line(id, id < 72);
     REQUIRE(b.complete());
     // 38 edges came, not 40 interrupts; however slow the machine is, no more follow them.
     for (unsigned i = 0; i < 500; ++i) {
@@ -139,7 +139,7 @@ TEST_CASE("a pending interrupt whose line falls before it is taken disappears", 
 GUEST(wait_for_spi, GIC_ON "movz x9, #0x0800, lsl #16\nmov w10, #-1\nstr w10, [x9, #0x84]\nstr w10, [x9, #0x104]\n1: wfi\ncbz x21, 1b\nmov x1, x21\n" REPORT);
 
 TEST_CASE("an interrupt posted to a halted, unbound, blocked vCPU wakes it and is delivered", "[gic][mailbox]") {
-    Machine m(wait_for_spi, 0, {.gic = true});
+    Machine m(wait_for_spi, 0, {.controller = true});
     {
         auto b = percpu().bind(m.vcpu());
         const auto e = b.run();
@@ -152,8 +152,8 @@ TEST_CASE("an interrupt posted to a halted, unbound, blocked vCPU wakes it and i
     REQUIRE(*blocked);
     const auto before = wakes();
     DeviceAccess edge{gicd_base + 0xC08, 0xAAAA'AAAA, 4, true};
-    REQUIRE(m.gic.access(0, edge));
-    m.gic.set_line(40, true);
+    REQUIRE(m.controller.access(0, edge));
+    m.controller.set_line(40, true);
     CHECK(wakes() == before + 1);
     REQUIRE(m.vcpu().unblock());
     auto b = percpu().bind(m.vcpu());
@@ -164,7 +164,7 @@ TEST_CASE("an interrupt posted to a halted, unbound, blocked vCPU wakes it and i
 GUEST(timer_guest, GIC_ON "mov x23, #1\nmrs x9, CNTVCT_EL0\nadd x9, x9, x0\nmsr CNTV_CVAL_EL0, x9\nmov x10, #1\nmsr CNTV_CTL_EL0, x10\nisb\n1: cbz x21, 1b\nmrs x1, CNTVCT_EL0\nsub x1, x1, x9\nmov x2, x21\n" REPORT);
 
 TEST_CASE("the virtual timer fires on time in a running guest, once", "[timer][A15]") {
-    Machine m(timer_guest, 100'000, {.gic = true});
+    Machine m(timer_guest, 100'000, {.controller = true});
     auto b = percpu().bind(m.vcpu());
     const auto r = run_to_report(b, false);
     CHECK(static_cast<std::int64_t>(r[0]) >= 0);
@@ -175,7 +175,7 @@ TEST_CASE("the virtual timer fires on time in a running guest, once", "[timer][A
 GUEST(timer_wfi, GIC_ON "mov x23, #1\nmrs x9, CNTVCT_EL0\nadd x9, x9, x0\nmsr CNTV_CVAL_EL0, x9\nmov x10, #1\nmsr CNTV_CTL_EL0, x10\nisb\n1: wfi\ncbz x21, 1b\nmrs x1, CNTVCT_EL0\nsub x1, x1, x9\nmov x2, x21\n" REPORT);
 
 TEST_CASE("a halted, unbound vCPU names the time at which its timer fires, and the timer fires when it is back", "[timer][A15]") {
-    Machine m(timer_wfi, runtime::frequency() / 100, {.gic = true});
+    Machine m(timer_wfi, runtime::frequency() / 100, {.controller = true});
     const auto start = runtime::now();
     {
         auto b = percpu().bind(m.vcpu());
@@ -195,7 +195,7 @@ TEST_CASE("a halted, unbound vCPU names the time at which its timer fires, and t
 GUEST(physical_timer, GIC_ON "msr DAIFSet, #2\nmrs x9, CNTPCT_EL0\nadd x9, x9, x0\nmsr CNTP_CVAL_EL0, x9\nmov x10, #1\nmsr CNTP_CTL_EL0, x10\n1: mrs x1, CNTP_CTL_EL0\ntbz x1, #2, 1b\nmov x10, #3\nmsr CNTP_CTL_EL0, x10\nmrs x2, CNTVCT_EL0\nmrs x3, CNTPCT_EL0\nmrs x4, ISR_EL1\nmsr DAIFClr, #2\nisb\nmov x5, x21\n" REPORT);
 
 TEST_CASE("EL1's physical timer is emulated, on the VM's own clock", "[timer][A16]") {
-    Machine m(physical_timer, 200'000, {.gic = true});
+    Machine m(physical_timer, 200'000, {.controller = true});
     auto b = percpu().bind(m.vcpu());
     const auto r = run_to_report(b);
     CHECK((r[0] & 7) == 5);       // ENABLE, ISTATUS
@@ -218,7 +218,7 @@ TEST_CASE("one clock for the VM: it starts near zero and its vCPUs agree", "[tim
 GUEST(physical_wfi, GIC_ON "mrs x9, CNTPCT_EL0\nadd x9, x9, x0\nmsr CNTP_CVAL_EL0, x9\nmov x10, #1\nmsr CNTP_CTL_EL0, x10\nmsr DAIFSet, #2\n1: wfi\nmrs x11, ISR_EL1\ncbz x11, 1b\nmov x10, #3\nmsr CNTP_CTL_EL0, x10\nmov x1, #77\n" REPORT);
 
 TEST_CASE("the emulated physical timer wakes a guest that waits for it, bound or not", "[timer]") {
-    Machine m(physical_wfi, runtime::frequency() / 200, {.gic = true});
+    Machine m(physical_wfi, runtime::frequency() / 200, {.controller = true});
     {
         auto b = percpu().bind(m.vcpu());
         const auto e = b.run();
@@ -239,7 +239,7 @@ TEST_CASE("a guest that lets its physical timer fire for ever keeps no host inte
     static unsigned count = 0;
     count = 0;
     runtime::set_handler(2, [](unsigned) { ++count; });
-    Machine m(physical_ignored, 0, {.gic = true});
+    Machine m(physical_ignored, 0, {.controller = true});
     auto b = percpu().bind(m.vcpu());
     auto e = b.run(runtime::now() + runtime::frequency() / 100);
     REQUIRE(e);
@@ -257,7 +257,7 @@ TEST_CASE("a guest that lets its physical timer fire for ever keeps no host inte
 GUEST(pending_off, GIC_ON "msr DAIFSet, #2\nmov x1, #1\nmovk x1, #0x0700, lsl #16\nmsr S3_0_C12_C11_5, x1\nisb\n" REPORT "ldr w0, =0x84000002\nhvc #0\n.ltorg\n");
 
 TEST_CASE("an interrupt that a vCPU held when it was turned off is not lost", "[gic]") {
-    Machine m(pending_off, 0, {.gic = true});
+    Machine m(pending_off, 0, {.controller = true});
     {
         auto b = percpu().bind(m.vcpu());
         static_cast<void>(run_to_report(b));
@@ -274,7 +274,7 @@ TEST_CASE("an interrupt that a vCPU held when it was turned off is not lost", "[
 GUEST(gic_pairs, "movz x9, #0x0800, lsl #16\nadd x9, x9, #0x400\nadd x9, x9, #64\nmovz x1, #0x3020\nmovk x1, #0x5040, lsl #16\nstp w1, w1, [x9]\nldp w2, w3, [x9], #8\nldr w4, [x9, #-8]!\nmov x1, x2\nmov x2, x3\nmov x3, x4\n" REPORT);
 
 TEST_CASE("pairs and writeback reach the interrupt controller, too", "[gic][mmio][A1]") {
-    Machine m(gic_pairs, 0, {.gic = true});
+    Machine m(gic_pairs, 0, {.controller = true});
     auto b = percpu().bind(m.vcpu());
     const auto r = run_to_report(b);
     CHECK(r[0] == 0x5040'3020);

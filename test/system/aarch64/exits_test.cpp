@@ -1,7 +1,7 @@
 // Instruction exits: each produced by a guest that does the thing, checked field by field, then completed, retried, failed.
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/generators/catch_generators.hpp>
-#include "harness.hpp"
+#include "../harness.hpp"
 
 using namespace harness;
 

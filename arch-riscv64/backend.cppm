@@ -1,0 +1,251 @@
+// RISC-V: the types behind the portable Vm, Vcpu and PerCpu, and the functions that the Backend concept asks for.
+export module axvcpu.riscv64:backend;
+import std;
+import axvcpu.result;
+import axvcpu.hal;
+import axvcpu.exit;
+import axvcpu.reg;
+import axvcpu.mailbox;
+import axvcpu.interrupt;
+import axvcpu.stage2;
+import axvcpu.tlb_tag;
+import axvcpu.vm;
+import axvcpu.percpu;
+import :registers;
+import :decode;
+import :firmware;
+
+export namespace axvcpu::riscv64 {
+
+class Vcpu;
+
+/// Where the guest's SBI console goes. `read` gives -1 when nothing is there.
+struct Console {
+    void* self = nullptr;
+    void (*write)(void* self, std::uint8_t) noexcept = nullptr;  ///< nullptr: the guest has no SBI console
+    auto (*read)(void* self) noexcept -> int = nullptr;
+};
+
+/// What a VM is made of.
+struct VmConfig {
+    std::uint32_t id = 0;
+    const Stage2* stage2 = nullptr;          ///< the VM's tables; nullptr: bind() answers no_stage2
+    Registry vcpus{};                         ///< the user's slots, one for each vCPU
+    std::span<const GuestRange> ram{};        ///< faults in here are NestedPageFault, elsewhere Mmio; must outlive the VM
+    VmPolicy policy{};
+    Console console{};
+    bool sstc = true;                         ///< the guest has the stimecmp register where the hart has it; else it has SBI TIME alone
+};
+
+struct Vm : VmCore {
+    Vm(const VmConfig& c, const HalTable& hal) noexcept;
+    const Stage2* stage2;
+    Console console;
+    bool sstc;
+    std::uint64_t time_delta;                ///< htimedelta of all vCPUs: one clock for the VM
+};
+
+struct CreateConfig {
+    std::uint32_t id = 0;                    ///< index in the VM
+    std::optional<std::uint64_t> hart{};      ///< hart id; default: `id`
+    GuestPhysAddr entry{};
+    std::uint64_t arg = 0;                   ///< a1: a kernel's device tree; a0 is the hart id
+    bool off = false;                        ///< waits for another vCPU's hart_start
+    std::span<std::byte> vector_state{};      ///< Capabilities::vector_state bytes, 16-byte aligned; none hides the extension
+};
+
+/// One hart. Touched by that hart only, but for `tags`.
+struct PerCpu {
+    bool enabled = false;
+    CpuId id{};
+    const HalTable* hal = nullptr;
+    Vcpu* bound = nullptr;
+    Capabilities capabilities;
+    TlbTagCpu tags;
+    std::array<std::uint64_t, 16> host{};    // host-owned registers as enable() found them
+};
+
+/// An instruction exit that waits for its answer, and what else has to be seen to before the guest goes on.
+struct Pending {
+    enum class Kind : std::uint8_t {
+        none, hypercall, device, register_read, register_write, wait, fault, power_on, suspend,
+        ///< hypercall: an SBI call that is the hypervisor's; device: a load, store or atomic operation, `access`
+        more,       ///< an atomic operation whose read is done: the next run() asks for its write
+        terminal,   ///< a terminal exit was given out: only a reset helps
+        host_irq,   ///< the host's interrupt handler runs inside run()
+    };
+    Kind kind = Kind::none;
+    std::uint8_t length = 4;      ///< bytes to advance at completion
+    std::uint8_t reg = 0;         ///< destination of a register read
+    bool writing = false;         ///< atomic operation: the write is outstanding
+    bool legacy = false;          ///< suspend, power_on: never by a legacy call; kept for symmetry of answers
+    bool power_down = false;      ///< suspend: completes by a restart at `addr` with `arg`
+    Access access{};
+    GuestPhysAddr addr{};
+    std::uint64_t old = 0;        ///< atomic operation: what was read
+    VcpuCore* target = nullptr;   ///< power_on
+    std::uint64_t arg = 0;
+};
+
+/// What switch.S works on.
+struct SwitchState {
+    Context context;
+    std::uint64_t host_sp = 0;
+    std::uint64_t host_sscratch = 0;         // the host's while the guest runs; read at bind
+};
+
+class Vcpu : public SwitchState, public VcpuCore {
+public:
+    Vcpu(Vm& vm, const CreateConfig&) noexcept;
+
+    Pending pending;
+    PerCpu* percpu = nullptr;                // while bound
+    const HalTable* hal;
+
+    /// What an entry or an exit has to see to beyond the usual: bits of one word, so that the usual is one test.
+    enum Work : std::uint32_t {
+        switch_fp = 1,           ///< the host uses floating point: HostFp::per_exit
+        calls_refused = 2,       ///< no call is an exit
+        soft_timer = 4,          ///< `timer_at` counts: the guest has no timer register, or does not use it
+        deadline_armed = 8,
+        has_vector = 16,         ///< the vector state is switched
+        has_sstc = 32,           ///< the guest's timer is vstimecmp
+    };
+    std::uint32_t work = 0;
+    inline auto has(Work w) const noexcept -> bool { return (work & w) != 0; }
+    inline void set(Work w, bool on) noexcept { work = on ? work | w : work & ~static_cast<std::uint32_t>(w); }
+
+    /// Translations that other CPUs want dropped here before the next entry; any CPU sets bits, then posts Event::fence.
+    enum Fence : std::uint32_t { instructions = 1, guest_translations = 2, stage2_translations = 4 };
+    std::atomic<std::uint32_t> fences{0};
+    std::atomic<bool> software_interrupt{false};  // another vCPU sent one; any CPU
+
+    CpuId last_cpu{~0u};                     // where it ran before
+    std::uint64_t call_number = 0;           // of a hypercall: extension id << 32 | function id
+    std::uint64_t timer_at = no_deadline;    // guest time
+    std::uint64_t run_deadline = no_deadline;
+    std::uint64_t host_timer = 0;            // what the host's timer was set to before it was armed for us
+    std::span<std::byte> vector_state;
+    std::array<std::uint64_t, 13> host_fp{}; // with HostFp::per_exit: the callee-saved registers of run()'s caller
+
+    inline auto machine() const noexcept -> Vm& { return static_cast<Vm&>(vm()); }
+    inline auto mailbox() noexcept -> Mailbox& { return mailbox_; }
+    inline auto exit() noexcept -> Exit& { return exit_; }
+    inline auto refuse(const Error& e) noexcept -> bool { return refusal_ = e, false; }
+    /// A terminal exit: the vCPU is off until it is reset.
+    inline void end() noexcept {
+        pending.kind = Pending::Kind::terminal;
+        state_.store(State::off, std::memory_order_release);
+    }
+    friend struct Arch;
+
+    // The general registers; x0 stays zero.
+    inline auto x(unsigned n) const noexcept -> std::uint64_t { return context.get<"x">(n); }
+    inline void set_x(unsigned n, std::uint64_t v) noexcept { if (n != 0) context.raw<"x">(n) = v; }
+    inline void advance(unsigned length) noexcept { context.raw<"pc">() += length; }
+};
+
+/// The backend: models axvcpu::Backend.
+struct Arch {
+    using Vm = riscv64::Vm;
+    using VmConfig = riscv64::VmConfig;
+    using Vcpu = riscv64::Vcpu;
+    using PerCpu = riscv64::PerCpu;
+    using CreateConfig = riscv64::CreateConfig;
+
+    static auto enable(PerCpu&, const HalTable&) noexcept -> Result<Capabilities>;
+    static auto disable(PerCpu&) noexcept -> Result<void>;
+    static auto check(const Vm&, const CreateConfig&) noexcept -> Result<void>;
+    static auto bind(Vcpu&, PerCpu&) noexcept -> Result<void>;
+    static void unbind(Vcpu&) noexcept;
+    static auto run(Vcpu&, std::uint64_t deadline, CpuId here) noexcept -> bool;
+    [[gnu::always_inline]] static inline auto complete(Vcpu& v, std::uint64_t value) noexcept -> Result<void> {
+        if (v.pending.kind == Pending::Kind::hypercall) [[likely]] {
+            v.pending.kind = Pending::Kind::none;
+            v.context.raw<"x">(10) = 0;  // SBI_SUCCESS
+            v.context.raw<"x">(11) = value;
+            v.context.raw<"pc">() += 4;
+            return {};
+        }
+        if (const auto* refused = complete_other(v, value); refused != nullptr) [[unlikely]] return *refused;
+        return {};
+    }
+    static auto fail(Vcpu&) noexcept -> Result<void>;
+    static auto retry(Vcpu&) noexcept -> Result<void>;
+    static auto reset(Vcpu&, GuestPhysAddr entry, std::uint64_t arg) noexcept -> Result<void>;
+    static auto get(Vcpu&, reg::Id) noexcept -> Result<std::uint64_t>;
+    static auto set(Vcpu&, reg::Id, std::uint64_t) noexcept -> Result<void>;
+    static auto deadline(const Vcpu&) noexcept -> std::uint64_t;
+
+private:
+    friend class riscv64::Vcpu;
+    static auto complete_other(Vcpu&, std::uint64_t value) noexcept -> const Error*;
+    static void power_up(Vcpu&) noexcept;
+};
+
+/// Gives stage-2 tables of this VM their TLB maintenance: when it returns, no hart uses the old translations.
+auto tlb_maintenance(Vm&) noexcept -> TlbMaintenance;
+
+}  // namespace axvcpu::riscv64
+
+// Between the backend's own files; not for users.
+namespace axvcpu::riscv64 {
+
+/// Causes (Privileged Architecture, Supervisor Cause Register).
+namespace cause {
+inline constexpr std::uint64_t interrupt = std::uint64_t{1} << 63, supervisor_timer = interrupt | 5;
+inline constexpr std::uint64_t instruction_access = 1, illegal = 2, load_access = 5, store_access = 7, load_page = 13, guest_call = 10,
+                               instruction_guest_page = 20, load_guest_page = 21, virtual_instruction = 22, store_guest_page = 23;
+}
+
+// exception.cpp
+void inject(Vcpu&, std::uint64_t cause, std::uint64_t value) noexcept;
+/// Ends the outstanding access; a load gets `value`. True: the instruction is over.
+auto finish_access(Vcpu&, std::uint64_t value) noexcept -> bool;
+// abort.cpp, call.cpp, instruction.cpp. True: v.exit() goes to the host; false: back into the guest.
+enum class Plain : std::uint8_t { no, done, exit };
+auto plain_access(Vcpu&, std::uint64_t cause) noexcept -> Plain;
+auto on_guest_page_fault(Vcpu&, std::uint64_t cause) noexcept -> bool;
+auto next_part(Vcpu&) noexcept -> bool;
+auto on_call(Vcpu&) noexcept -> bool;
+auto on_virtual_instruction(Vcpu&) noexcept -> bool;
+auto store_value(Vcpu&, const Access&) noexcept -> std::uint64_t;
+/// The instruction at the guest's pc, read as the guest would. Nothing: it cannot be read, and the guest has the fault.
+auto fetch(Vcpu&) noexcept -> std::optional<std::uint32_t>;
+// interrupt.cpp: all on the vCPU's hart, interrupts masked.
+void refresh_interrupts(Vcpu&) noexcept;
+auto interrupt_waits(Vcpu&) noexcept -> bool;
+auto on_interrupt(Vcpu&, std::uint64_t cause) noexcept -> bool;
+// timer.cpp
+auto guest_time(const Vcpu&) noexcept -> std::uint64_t;
+void set_guest_timer(Vcpu&, std::uint64_t at) noexcept;
+void arm_deadline(Vcpu&) noexcept;
+void disarm_deadline(Vcpu&) noexcept;
+// tlb.cpp
+auto tags() noexcept -> TlbTagDomain&;
+void execute_fences(Vcpu&) noexcept;
+/// The vCPUs of `v`'s VM whose hart ids are in the mask (SBI: bit n is hart base + n; base all ones is every one).
+/// Errors of the mask: invalid_param.
+auto for_each_hart(Vcpu& v, std::uint64_t mask, std::uint64_t base, void (*f)(Vcpu& self, Vcpu& target, std::uint32_t), std::uint32_t argument) noexcept -> SbiError;
+void remote_fence(Vcpu& self, std::uint64_t mask, std::uint64_t base, std::uint32_t kinds) noexcept;
+// percpu.cpp
+void restore_host(PerCpu&) noexcept;
+
+extern "C" {
+void axvcpu_enter(SwitchState*) noexcept;
+void axvcpu_fp_save(Context*) noexcept;
+void axvcpu_fp_load(const Context*) noexcept;
+void axvcpu_fp_save_host(std::uint64_t*) noexcept;
+void axvcpu_fp_load_host(const std::uint64_t*) noexcept;
+void axvcpu_vector_save(Context*, void*) noexcept;
+void axvcpu_vector_load(const Context*, const void*) noexcept;
+void axvcpu_fence_i() noexcept;
+auto axvcpu_fetch_half(std::uint64_t address, std::uint64_t* out) noexcept -> std::uint64_t;
+auto axvcpu_load_double(std::uint64_t address, std::uint64_t* out) noexcept -> std::uint64_t;
+auto axvcpu_probe_hstatus(std::uint64_t*) noexcept -> std::uint64_t;
+auto axvcpu_probe_henvcfg(std::uint64_t*) noexcept -> std::uint64_t;
+auto axvcpu_probe_hstateen0(std::uint64_t*) noexcept -> std::uint64_t;
+auto axvcpu_probe_vlenb(std::uint64_t*) noexcept -> std::uint64_t;
+}
+
+}  // namespace axvcpu::riscv64

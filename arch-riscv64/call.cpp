@@ -1,0 +1,168 @@
+// Calls of the SBI: what decode_call() says has to happen, done.
+module axvcpu.riscv64;
+import std;
+import axvcpu.hal;
+import axvcpu.exit;
+import axvcpu.mailbox;
+import axvcpu.vm;
+
+namespace axvcpu::riscv64 {
+
+namespace {
+
+/// a0 and a1, or a0 alone for a legacy call; behind the instruction. Back into the guest.
+auto answer(Vcpu& v, const SbiCall& c, SbiError error, std::uint64_t value = 0) noexcept -> bool {
+    v.set_x(10, c.legacy && error == SbiError::success ? value : reg(error));
+    if (!c.legacy) v.set_x(11, value);
+    v.advance(4);
+    return false;
+}
+
+/// A legacy call's hart mask stands in the guest's memory; a fault of reading it is the guest's (R11).
+auto read_mask(Vcpu& v, SbiCall& c) noexcept -> bool {
+    if (!c.mask_in_memory) return true;
+    const auto at = c.mask;
+    c.mask = 0;
+    c.mask_base = ~std::uint64_t{0};
+    if (at == 0) return true;
+    c.mask_base = 0;
+    write<"hstatus">(v.context.get<"hstatus">());  // SPVP: an SBI call comes from VS-mode
+    const auto trap = axvcpu_load_double(at, &c.mask);
+    if (trap == 0) return true;
+    inject(v, trap - 1 == cause::load_page ? cause::load_page : cause::load_access, at);
+    return false;
+}
+
+auto send_ipi(Vcpu& v, const SbiCall& c) noexcept -> SbiError {
+    return for_each_hart(v, c.mask, c.mask_base, [](Vcpu& self, Vcpu& target, std::uint32_t) {
+        target.software_interrupt.store(true);
+        if (&target == &self) refresh_interrupts(self);
+        else self.vm().notify(target.id(), Event::interrupt);
+    }, 0);
+}
+
+auto fence(Vcpu& v, const SbiCall& c) noexcept -> SbiError {
+    const auto kinds = c.kind == SbiCall::Kind::fence_instruction ? Vcpu::instructions : Vcpu::guest_translations;
+    const auto error = for_each_hart(v, c.mask, c.mask_base, [](Vcpu&, Vcpu&, std::uint32_t) {}, 0);
+    if (error == SbiError::success) remote_fence(v, c.mask, c.mask_base, kinds);
+    return error;
+}
+
+auto start(Vcpu& v, const SbiCall& c) noexcept -> bool {
+    auto* target = v.vm().find(c.target);
+    if (target == nullptr) return answer(v, c, SbiError::invalid_param);
+    if (c.address % 2 != 0 || !v.vm().is_ram({c.address})) return answer(v, c, SbiError::invalid_address);
+    if (auto ok = target->request_power_on({c.address}, c.arg); !ok) return answer(v, c, SbiError::already_available);
+    v.pending.kind = Pending::Kind::power_on;
+    v.pending.target = target;
+    v.exit() = exit::CpuUp{target->id(), {c.address}, c.arg};
+    return true;
+}
+
+auto status(Vcpu& v, const SbiCall& c) noexcept -> bool {
+    const auto* target = v.vm().find(c.target);
+    if (target == nullptr) return answer(v, c, SbiError::invalid_param);
+    const auto power = target->power();
+    return answer(v, c, SbiError::success, power == Power::on ? 0 : power == Power::off ? 1 : 2);  // STARTED, STOPPED, START_PENDING
+}
+
+auto suspend(Vcpu& v, const SbiCall& c) noexcept -> bool {
+    const bool power_down = c.value != 0;
+    if (power_down && (c.address % 2 != 0 || !v.vm().is_ram({c.address}))) return answer(v, c, SbiError::invalid_address);
+    if (interrupt_waits(v) && !power_down) {  // what would wake it up is there already
+        refresh_interrupts(v);
+        return answer(v, c, SbiError::success);
+    }
+    auto& p = v.pending;
+    p.kind = Pending::Kind::suspend;
+    p.power_down = power_down;
+    p.addr = {c.address};
+    p.arg = c.arg;
+    v.exit() = exit::CpuSuspend{c.value, {c.address}, c.arg, power_down, false};
+    return true;
+}
+
+/// The host's view of a guest-physical byte range, page by page. Nothing where there is no mapped memory (R11 R13).
+auto host_byte(Vcpu& v, GuestPhysAddr a, bool write) noexcept -> unsigned char* {
+    if (!v.vm().is_ram(a)) return nullptr;
+    const auto mapping = v.machine().stage2->walk(a);
+    if (!mapping || (write ? !mapping->permissions.write : !mapping->permissions.read)) return nullptr;
+    return static_cast<unsigned char*>(v.hal->phys_to_virt(mapping->address));
+}
+
+/// At most a page at a time: the guest says how much more there is by calling again (R12).
+auto console_buffer(Vcpu& v, const SbiCall& c) noexcept -> bool {
+    const auto& console = v.machine().console;
+    const bool out = c.kind == SbiCall::Kind::console_write;
+    if (c.size == 0) return answer(v, c, SbiError::success, 0);
+    if (c.address > ~c.size || !v.vm().is_ram({c.address}) || !v.vm().is_ram({c.address + c.size - 1})) return answer(v, c, SbiError::invalid_param);
+    const auto count = std::min(c.size, 4096 - (c.address & 0xFFF));
+    auto* bytes = host_byte(v, {c.address}, !out);
+    if (bytes == nullptr) return answer(v, c, SbiError::failed);
+    std::uint64_t done = 0;
+    for (; done < count; ++done) {
+        if (out) {
+            console.write(console.self, bytes[done]);
+            continue;
+        }
+        const int byte = console.read != nullptr ? console.read(console.self) : -1;
+        if (byte < 0) break;
+        bytes[done] = static_cast<unsigned char>(byte);
+    }
+    return answer(v, c, SbiError::success, done);
+}
+
+[[gnu::noinline]] auto act(Vcpu& v, SbiCall c) noexcept -> bool {
+    using Kind = SbiCall::Kind;
+    const auto& console = v.machine().console;
+    switch (c.kind) {
+        case Kind::set_timer:
+            set_guest_timer(v, c.value);
+            return answer(v, c, SbiError::success);
+        case Kind::send_ipi: return read_mask(v, c) && answer(v, c, send_ipi(v, c));
+        case Kind::fence_instruction: case Kind::fence_translations: return read_mask(v, c) && answer(v, c, fence(v, c));
+        case Kind::clear_ipi:
+            v.software_interrupt.store(false);
+            clear_bits<"hvip">(interrupt_bits::vs_software);
+            return answer(v, c, SbiError::success);
+        case Kind::hart_start: return start(v, c);
+        case Kind::hart_stop:
+            v.cancel_power_on();  // from here on another vCPU may start this one again
+            v.end();
+            v.exit() = exit::CpuDown{};
+            return true;
+        case Kind::hart_status: return status(v, c);
+        case Kind::hart_suspend: return suspend(v, c);
+        case Kind::reset:
+            v.end();
+            if (c.value == 0) v.exit() = exit::SystemDown{};
+            else v.exit() = exit::SystemReset{c.value - 1};
+            return true;
+        case Kind::console_write: case Kind::console_read: return console_buffer(v, c);
+        case Kind::console_byte:
+            console.write(console.self, static_cast<std::uint8_t>(c.value));
+            return answer(v, c, SbiError::success);
+        case Kind::console_get: {
+            const int byte = console.read != nullptr ? console.read(console.self) : -1;
+            return answer(v, c, SbiError::success, static_cast<std::uint64_t>(static_cast<std::int64_t>(byte)));
+        }
+        case Kind::answer: case Kind::unknown: break;
+    }
+    return answer(v, c, c.error, c.value);
+}
+
+}  // namespace
+
+auto on_call(Vcpu& v) noexcept -> bool {
+    const auto id = v.x(17);
+    const auto& policy = v.vm().policy();
+    if (is_hypervisor_call(id) && policy.hypercalls) {
+        v.pending.kind = Pending::Kind::hypercall;
+        v.call_number = id << 32 | static_cast<std::uint32_t>(v.x(16));
+        v.exit().set_call(false);
+        return true;
+    }
+    return act(v, decode_call({id, v.x(16), {v.x(10), v.x(11), v.x(12), v.x(13), v.x(14)}}, {.console = v.machine().console.write != nullptr}));
+}
+
+}  // namespace axvcpu::riscv64

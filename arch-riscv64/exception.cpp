@@ -1,0 +1,149 @@
+// Faults given to the guest, and what ends an exit: complete, fail, retry.
+module axvcpu.riscv64;
+import std;
+import axvcpu.result;
+import axvcpu.exit;
+import axvcpu.vm;
+
+namespace axvcpu::riscv64 {
+
+/// Takes a trap to VS-mode (Privileged Architecture, Trap Entry): the vs registers are the hart's while bound.
+void inject(Vcpu& v, std::uint64_t cause, std::uint64_t value) noexcept {
+    auto& c = v.context;
+    write<"vsepc">(c.get<"pc">());
+    write<"vscause">(cause);
+    write<"vstval">(value);
+    const auto status = read<"vsstatus">();
+    const bool from_vs = (c.get<"sstatus">() & sstatus::spp) != 0;
+    write<"vsstatus">((status & ~(sstatus::spp | sstatus::spie | sstatus::sie)) | (from_vs ? sstatus::spp : 0) | ((status & sstatus::sie) != 0 ? sstatus::spie : 0));
+    c.raw<"sstatus">() |= sstatus::spp;
+    c.raw<"pc">() = read<"vstvec">() & ~std::uint64_t{3};
+}
+
+namespace {
+
+constexpr Error nothing_outstanding{Code::no_exit, "an instruction exit that is outstanding"};
+
+auto outstanding(const Vcpu& v) noexcept -> bool { return v.pending.kind != Pending::Kind::none && v.pending.kind < Pending::Kind::more; }
+
+/// A register of the guest that is in the hart while bound, unless the host uses floating point.
+void set_fp(Vcpu& v, unsigned n, std::uint64_t value) noexcept {
+    std::uint64_t before = 0;
+    if (!v.has(Vcpu::switch_fp)) {
+        asm volatile("csrr %0, sstatus" : "=r"(before));
+        asm volatile("csrs sstatus, %0" ::"r"(sstatus::fs_initial));
+        axvcpu_fp_save(&v.context);
+    }
+    v.context.raw<"f">(n) = value;
+    if (!v.has(Vcpu::switch_fp)) {
+        axvcpu_fp_load(&v.context);
+        asm volatile("csrw sstatus, %0" ::"r"(before));
+    }
+    v.context.raw<"sstatus">() |= sstatus::fs;  // dirty
+    write<"vsstatus">(read<"vsstatus">() | sstatus::fs);
+}
+
+}  // namespace
+
+auto finish_access(Vcpu& v, std::uint64_t value) noexcept -> bool {
+    auto& p = v.pending;
+    const auto& a = p.access;
+    if (a.amo != Amo::none) {
+        if (!p.writing) {
+            p.old = value;
+            p.writing = true;
+            return false;
+        }
+        v.set_x(a.reg, sign_extended(p.old, a.bytes));
+        return true;
+    }
+    if (!a.write) {
+        if (a.fp) set_fp(v, a.reg, loaded_value(a, value));
+        else v.set_x(a.reg, loaded_value(a, value));
+    }
+    return true;
+}
+
+/// Powers a suspended, still bound vCPU up again: the context after reset, loaded into this hart. The timer goes on.
+void Arch::power_up(Vcpu& v) noexcept {
+    auto& cpu = *v.percpu;
+    const auto entry = v.pending.addr;
+    const auto arg = v.pending.arg;
+    unbind(v);
+    const auto compare = v.context.get<"vstimecmp">(), soft = v.timer_at;
+    static_cast<void>(reset(v, entry, arg));
+    v.context.set<"vstimecmp">(compare);
+    v.timer_at = soft;
+    static_cast<void>(bind(v, cpu));
+}
+
+namespace {
+void answer_call(Vcpu& v, SbiError error) noexcept {
+    v.set_x(10, reg(error));
+    v.set_x(11, 0);
+    v.advance(4);
+}
+}  // namespace
+
+auto Arch::complete_other(Vcpu& v, std::uint64_t value) noexcept -> const Error* {
+    auto& p = v.pending;
+    if (p.kind == Pending::Kind::device) [[likely]] {
+        p.kind = Pending::Kind::none;
+        const auto a = p.access;
+        if (a.amo == Amo::none && !a.fp) [[likely]] {
+            if (!a.write) v.set_x(a.reg, loaded_value(a, value));
+        } else if (!finish_access(v, value)) {
+            p.kind = Pending::Kind::more;
+            return nullptr;
+        }
+        v.advance(a.length);
+        return nullptr;
+    }
+    if (!outstanding(v)) return &nothing_outstanding;
+    const auto kind = std::exchange(p.kind, Pending::Kind::none);
+    switch (kind) {
+        case Pending::Kind::power_on: answer_call(v, SbiError::success); return nullptr;
+        case Pending::Kind::suspend:
+            if (!p.power_down) answer_call(v, SbiError::success);
+            else power_up(v);  // starts again at its entry point
+            return nullptr;
+        case Pending::Kind::register_read: v.set_x(p.reg, value); break;
+        default: break;  // a fault that is completed: the host has done the instruction's work
+    }
+    v.advance(p.length);
+    return nullptr;
+}
+
+auto Arch::fail(Vcpu& v) noexcept -> Result<void> {
+    if (!outstanding(v)) return nothing_outstanding;
+    auto& p = v.pending;
+    const auto kind = std::exchange(p.kind, Pending::Kind::none);
+    switch (kind) {
+        case Pending::Kind::hypercall: answer_call(v, SbiError::not_supported); break;
+        case Pending::Kind::power_on:
+            p.target->cancel_power_on();
+            answer_call(v, SbiError::failed);
+            break;
+        case Pending::Kind::suspend: answer_call(v, SbiError::failed); break;
+        case Pending::Kind::device: case Pending::Kind::fault: {
+            const auto trap = v.context.get<"scause">();
+            inject(v, trap == cause::instruction_guest_page ? cause::instruction_access : trap == cause::load_guest_page ? cause::load_access : cause::store_access,
+                   v.context.get<"stval">());
+            break;
+        }
+        default: inject(v, cause::illegal, v.context.get<"stval">()); break;
+    }
+    return {};
+}
+
+auto Arch::retry(Vcpu& v) noexcept -> Result<void> {
+    if (!outstanding(v)) return nothing_outstanding;
+    auto& p = v.pending;
+    if (p.kind == Pending::Kind::power_on) p.target->cancel_power_on();
+    // The read of an atomic operation is kept: a retry asks for its write again.
+    const bool second = p.kind == Pending::Kind::device && p.access.amo != Amo::none && p.writing;
+    p.kind = second ? Pending::Kind::more : Pending::Kind::none;
+    return {};
+}
+
+}  // namespace axvcpu::riscv64

@@ -1,0 +1,65 @@
+// The floating-point registers f0-f31 and fcsr, laid out as in the register table.
+#include "offsets.h"
+    .option arch, +d
+
+/// Moves f0-f31 between the registers and memory. Requires: a0 = first. Clobbers: nothing else. Budget: 32.
+.macro move_all op
+    .irp    n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31
+    \op     f\n, 8*\n(a0)
+    .endr
+.endm
+
+    .section .text.axvcpu.fp, "ax", %progbits
+/// void axvcpu_fp_save(Context*). Requires: sstatus.FS not off. Clobbers: a0, t0. Budget: 36.
+    .globl  axvcpu_fp_save
+    .type   axvcpu_fp_save, %function
+axvcpu_fp_save:
+    addi    a0, a0, CONTEXT_F
+    move_all fsd
+    frcsr   t0
+    sd      t0, 256(a0)
+    ret
+
+/// void axvcpu_fp_load(const Context*). Requires: sstatus.FS not off. Clobbers: a0, t0, f0-f31, fcsr. Budget: 36.
+    .globl  axvcpu_fp_load
+    .type   axvcpu_fp_load, %function
+axvcpu_fp_load:
+    addi    a0, a0, CONTEXT_F
+    move_all fld
+    ld      t0, 256(a0)
+    fscsr   t0
+    ret
+
+/// The callee-saved registers fs0-fs11 and fcsr of run()'s caller, in 13 double words.
+.macro move_callee_saved op
+    \op     fs0, 0(a0)
+    \op     fs1, 8(a0)
+    \op     fs2, 16(a0)
+    \op     fs3, 24(a0)
+    \op     fs4, 32(a0)
+    \op     fs5, 40(a0)
+    \op     fs6, 48(a0)
+    \op     fs7, 56(a0)
+    \op     fs8, 64(a0)
+    \op     fs9, 72(a0)
+    \op     fs10, 80(a0)
+    \op     fs11, 88(a0)
+.endm
+
+/// void axvcpu_fp_save_host(uint64_t[13]). Requires: sstatus.FS not off. Clobbers: t0. Budget: 15.
+    .globl  axvcpu_fp_save_host
+    .type   axvcpu_fp_save_host, %function
+axvcpu_fp_save_host:
+    move_callee_saved fsd
+    frcsr   t0
+    sd      t0, 96(a0)
+    ret
+
+/// void axvcpu_fp_load_host(const uint64_t[13]). Clobbers: t0, fs0-fs11, fcsr. Budget: 15.
+    .globl  axvcpu_fp_load_host
+    .type   axvcpu_fp_load_host, %function
+axvcpu_fp_load_host:
+    move_callee_saved fld
+    ld      t0, 96(a0)
+    fscsr   t0
+    ret

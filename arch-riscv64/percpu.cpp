@@ -1,0 +1,107 @@
+// Turning a hart into one that can run guests, and back.
+module axvcpu.riscv64;
+import std;
+import axvcpu.result;
+import axvcpu.hal;
+import axvcpu.percpu;
+import axvcpu.tlb_tag;
+
+namespace axvcpu::riscv64 {
+
+namespace {
+
+constexpr std::uint64_t henvcfg_stce = std::uint64_t{1} << 63;
+
+/// Calls f.operator()<Row>(slot) for each register that bind() overwrites and that the host may have had a value in.
+template <class F>
+void each_host_register(const PerCpu& cpu, F f) noexcept {
+    std::size_t slot = 0;
+    const auto one = [&]<reg::Name... N>(bool there) { ((there ? f.template operator()<index<N>>(slot) : void(), ++slot), ...); };
+    one.template operator()<"hedeleg", "hideleg", "hie", "hcounteren", "hgeie", "henvcfg", "htimedelta", "hgatp", "hvip", "hstatus", "scounteren", "senvcfg">(true);
+    const bool stateen = (cpu.capabilities.features >> static_cast<unsigned>(Feature::state_enable) & 1) != 0;
+    one.template operator()<"hstateen0", "sstateen0">(stateen);
+}
+
+/// Which modes of hgatp stick, and how many bits of VMID.
+void probe_translation(Capabilities& caps) noexcept {
+    const auto before = read<"hgatp">();
+    for (unsigned levels = 3; levels <= 5; ++levels) {
+        write<"hgatp">(hgatp(levels, 0, 0));
+        if (read<"hgatp">() >> 60 == hgatp_mode(levels)) {
+            caps.levels_mask |= 1u << levels;
+            caps.address_bits = guest_address_bits(levels);
+        }
+    }
+    write<"hgatp">(hgatp(3, 0x3FFF, 0));
+    caps.tag_bits = std::min<std::uint32_t>(static_cast<std::uint32_t>(std::popcount(read<"hgatp">() >> 44 & 0x3FFF)), AXVCPU_TLB_TAG_BITS);
+    write<"hgatp">(before);
+}
+
+auto probe_timer() noexcept -> bool {
+    const auto before = read<"henvcfg">();
+    set_bits<"henvcfg">(henvcfg_stce);
+    const bool sticks = (read<"henvcfg">() & henvcfg_stce) != 0;
+    write<"henvcfg">(before);
+    return sticks;
+}
+
+auto probe_vector() noexcept -> std::uint64_t {
+    std::uint64_t vlenb = 0;
+    asm volatile("csrs sstatus, %0" ::"r"(sstatus::vs_initial));
+    const bool there = axvcpu_probe_vlenb(&vlenb) == 0;
+    asm volatile("csrc sstatus, %0" ::"r"(sstatus::vs));
+    return there ? vlenb : 0;
+}
+
+auto probe(PerCpu& cpu) noexcept -> Result<void> {
+    auto& caps = cpu.capabilities = {};
+    std::uint64_t value = 0;
+    if (axvcpu_probe_hstatus(&value) != 0)
+        return Error{Code::unsupported, "a hart with the H extension, in HS-mode (reading hstatus traps)"};
+    if (axvcpu_probe_henvcfg(&value) != 0) return Error{Code::unsupported, "a hart with henvcfg (Privileged Architecture 1.12)"};
+    probe_translation(caps);
+    if ((caps.levels_mask & 1u << 3) == 0) return Error{Code::unsupported, "a hart with Sv39x4 (hgatp.MODE)", 8, read<"hgatp">() >> 60};
+    const bool sstc = probe_timer();
+    if (!sstc && cpu.hal->set_timer == nullptr)
+        return Error{Code::unsupported, "a timer: the Sstc extension (henvcfg.STCE), or a host that lends its own (LendsTimer)"};
+    const auto vlenb = probe_vector();
+    caps.vector_state = static_cast<std::uint32_t>(32 * vlenb);
+    const auto bit = [](Feature f) { return std::uint64_t{1} << static_cast<unsigned>(f); };
+    caps.features = (sstc ? bit(Feature::sstc) : 0) | (axvcpu_probe_hstateen0(&value) == 0 ? bit(Feature::state_enable) : 0) | (vlenb != 0 ? bit(Feature::vector) : 0);
+    return {};
+}
+
+}  // namespace
+
+auto Arch::enable(PerCpu& cpu, const HalTable& hal) noexcept -> Result<Capabilities> {
+    if (cpu.enabled) return Error{Code::bad_state, "a CPU that is not enabled yet"};
+    cpu.hal = &hal;
+    cpu.id = hal.this_cpu();
+    const auto sie = mask_interrupts();
+    const auto found = probe(cpu);
+    if (found) each_host_register(cpu, [&]<std::size_t I>(std::size_t slot) { cpu.host[slot] = read_row<I>(); });
+    restore_interrupts(sie);
+    if (!found) return found.error();
+    // Without VMIDs every bind drops all translations; one number beside 0 still tells the VMs of a hart apart.
+    if (!tags().add(cpu.tags, std::max(cpu.capabilities.tag_bits, 1u)))
+        return Error{Code::unsupported, "more VMIDs than harts", std::uint64_t{1} << cpu.capabilities.tag_bits, 0};
+    cpu.enabled = true;
+    return cpu.capabilities;
+}
+
+auto Arch::disable(PerCpu& cpu) noexcept -> Result<void> {
+    if (!cpu.enabled) return Error{Code::bad_state, "an enabled CPU"};
+    if (cpu.bound != nullptr) return Error{Code::bad_state, "a CPU on which no vCPU is bound"};
+    if (cpu.hal->this_cpu() != cpu.id)
+        return Error{Code::wrong_cpu, "the CPU that was enabled", static_cast<std::uint64_t>(cpu.id), static_cast<std::uint64_t>(cpu.hal->this_cpu())};
+    tags().remove(cpu.tags);
+    cpu.enabled = false;
+    return {};
+}
+
+/// Back to what the host had; everything of the guest has been saved before.
+void restore_host(PerCpu& cpu) noexcept {
+    each_host_register(cpu, [&]<std::size_t I>(std::size_t slot) { write_row<I>(cpu.host[slot]); });
+}
+
+}  // namespace axvcpu::riscv64

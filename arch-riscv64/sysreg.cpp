@@ -1,0 +1,137 @@
+// Virtual-instruction exceptions: waiting, and registers that the guest does not have; and every register of a vCPU by its id.
+module axvcpu.riscv64;
+import std;
+import axvcpu.result;
+import axvcpu.hal;
+import axvcpu.exit;
+import axvcpu.reg;
+import axvcpu.vm;
+
+namespace axvcpu::riscv64 {
+
+namespace {
+
+auto illegal(Vcpu& v, std::uint32_t insn) noexcept -> bool {
+    inject(v, cause::illegal, insn);
+    return false;
+}
+
+auto on_wait(Vcpu& v) noexcept -> bool {
+    if (interrupt_waits(v)) {
+        v.advance(4);
+        return false;
+    }
+    v.pending.kind = Pending::Kind::wait;
+    v.pending.length = 4;
+    v.exit() = exit::Halt{};
+    return true;
+}
+
+/// The counters beside `time` read as zero where the guest may look at them: there is no PMU, and some guests look.
+auto on_counter(Vcpu& v, const CsrAccess& a) noexcept -> bool {
+    v.set_x(a.rd, 0);
+    v.advance(4);
+    return false;
+}
+
+auto on_csr(Vcpu& v, const CsrAccess& a, std::uint32_t insn) noexcept -> bool {
+    constexpr std::uint16_t cycle = 0xC00, last_counter = 0xC1F;
+    if (a.csr >= cycle && a.csr <= last_counter && a.csr != csr_of<"time"> && !a.writes) return on_counter(v, a);
+    if (!v.vm().policy().system_registers) return illegal(v, insn);
+    v.context.raw<"stval">() = insn;  // for fail()
+    auto& p = v.pending;
+    p.length = 4;
+    // Read-modify-write gives its operand as a write; the host that models such a register knows what was there.
+    if (a.writes) {
+        const auto operand = a.immediate ? a.source : v.x(a.source);
+        p.kind = Pending::Kind::register_write;
+        v.exit() = exit::SysRegWrite{a.csr, operand};
+    } else {
+        p.kind = Pending::Kind::register_read;
+        p.reg = a.rd;
+        v.exit() = exit::SysRegRead{a.csr};
+    }
+    return true;
+}
+
+}  // namespace
+
+auto on_virtual_instruction(Vcpu& v) noexcept -> bool {
+    auto insn = static_cast<std::uint32_t>(read<"stval">());
+    if (insn == 0) {
+        const auto read_back = fetch(v);
+        if (!read_back) return false;
+        insn = *read_back;
+    }
+    const bool from_vs = (v.context.get<"sstatus">() & sstatus::spp) != 0;
+    if (insn == wfi_instruction && from_vs) return on_wait(v);
+    if (const auto a = decode_csr(insn)) return on_csr(v, *a, insn);
+    return illegal(v, insn);  // hfence, hlv, sret of a hypervisor that the guest does not have
+}
+
+namespace {
+
+/// Moves one register of a bound vCPU between this hart and the context.
+void transfer(Vcpu& v, std::size_t row, bool to_hart) noexcept {
+    v.context.for_each<Policy::on_bind>([&]<std::size_t I>(std::uint64_t& value) {
+        if (I != row) return;
+        if (to_hart) write_row<I>(value);
+        else value = read_row<I>();
+    });
+}
+
+/// The floating-point registers between hart and context, where the host does not use them.
+void transfer_fp(Vcpu& v, bool to_hart) noexcept {
+    if (v.has(Vcpu::switch_fp)) return;
+    std::uint64_t before;
+    asm volatile("csrr %0, sstatus" : "=r"(before));
+    asm volatile("csrs sstatus, %0" ::"r"(sstatus::fs_initial));
+    if (to_hart) axvcpu_fp_load(&v.context);
+    else axvcpu_fp_save(&v.context);
+    asm volatile("csrw sstatus, %0" ::"r"(before));
+    if (to_hart) v.context.raw<"sstatus">() |= sstatus::fs;
+}
+
+auto find_for(const Vcpu& v, reg::Id id) noexcept -> Result<reg::Position> {
+    const auto at = reg::find<registers>(id);
+    if (!at || !reg::stored(registers[at->row].policy)) return Error{Code::unknown_register, "a register of the table", 0, id.value};
+    const auto s = v.state();
+    if (s == State::running) return Error{Code::bad_state, "a vCPU that is not running", static_cast<std::uint64_t>(State::free), static_cast<std::uint64_t>(s)};
+    if (s == State::ready && v.hal->this_cpu() != v.cpu())
+        return Error{Code::wrong_cpu, "the CPU that the vCPU is bound to", static_cast<std::uint64_t>(v.cpu()), static_cast<std::uint64_t>(v.hal->this_cpu())};
+    if (registers[at->row].feature != Feature::base && v.percpu != nullptr &&
+        (v.percpu->capabilities.features >> static_cast<unsigned>(registers[at->row].feature) & 1) == 0)
+        return Error{Code::unknown_register, "a register that this hart has", 0, id.value};
+    return *at;
+}
+
+}  // namespace
+
+auto Arch::get(Vcpu& v, reg::Id id) noexcept -> Result<std::uint64_t> {
+    const auto at = find_for(v, id);
+    if (!at) return at.error();
+    if (v.percpu != nullptr) {
+        const auto sie = mask_interrupts();
+        if (registers[at->row].policy == Policy::on_bind) transfer(v, at->row, false);
+        if (registers[at->row].policy == Policy::vector) transfer_fp(v, false);
+        restore_interrupts(sie);
+    }
+    return v.context.at(*at);
+}
+
+auto Arch::set(Vcpu& v, reg::Id id, std::uint64_t value) noexcept -> Result<void> {
+    const auto at = find_for(v, id);
+    if (!at) return at.error();
+    const auto& r = registers[at->row];
+    if (r.writable == 0 || (at->row == index<"x"> && at->element == 0)) return Error{Code::read_only, "a register that can be set", 0, id.value};
+    const auto sie = mask_interrupts();
+    if (v.percpu != nullptr && r.policy == Policy::vector) transfer_fp(v, false);
+    auto& stored = v.context.at(*at);
+    stored = (value & r.writable) | ((at->row == index<"sstatus"> ? stored : r.reset) & ~r.writable);
+    if (v.percpu != nullptr && r.policy == Policy::on_bind) transfer(v, at->row, true);
+    if (v.percpu != nullptr && r.policy == Policy::vector) transfer_fp(v, true);
+    restore_interrupts(sie);
+    return {};
+}
+
+}  // namespace axvcpu::riscv64

@@ -1,0 +1,288 @@
+// A vCPU's life: reset, bind, run, unbind.
+module axvcpu.riscv64;
+import std;
+import axvcpu.result;
+import axvcpu.hal;
+import axvcpu.exit;
+import axvcpu.stage2;
+import axvcpu.tlb_tag;
+import axvcpu.vm;
+import axvcpu.percpu;
+
+namespace axvcpu::riscv64 {
+
+Vm::Vm(const VmConfig& c, const HalTable& hal) noexcept
+    : VmCore(c.id, c.stage2 != nullptr ? c.stage2->root() : HostPhysAddr{}, c.ram, c.policy, c.vcpus, hal), stage2(c.stage2),
+      console(c.console), sstc(c.sstc), time_delta(-read<"time">()) {}
+
+Vcpu::Vcpu(Vm& vm, const CreateConfig& c) noexcept : VcpuCore(vm, c.id, c.hart.value_or(c.id)), hal(&vm.hal()), vector_state(c.vector_state) {
+    exit_.call_at(&call_number, &context.raw<"x">(10));
+    if (c.off) {
+        state_.store(State::off, std::memory_order_release);
+        power_.store(Power::off, std::memory_order_release);
+        return;
+    }
+    context.set<"pc">(c.entry.value);
+    set_x(10, hardware_id());
+    set_x(11, c.arg);
+    state_.store(State::free, std::memory_order_release);
+}
+
+auto Arch::check(const Vm& vm, const CreateConfig& c) noexcept -> Result<void> {
+    if (c.entry.value % 2 != 0) return Error{Code::misaligned, "an entry point that is a multiple of 2", 2, c.entry.value};
+    if (c.id >= vm.vcpus()) return Error{Code::bad_value, "a vCPU id below the VM's number of slots", vm.vcpus(), c.id};
+    if (reinterpret_cast<std::uintptr_t>(c.vector_state.data()) % 16 != 0)
+        return Error{Code::misaligned, "vector state aligned to 16 bytes", 16, reinterpret_cast<std::uintptr_t>(c.vector_state.data())};
+    return {};
+}
+
+auto Arch::reset(Vcpu& v, GuestPhysAddr entry, std::uint64_t arg) noexcept -> Result<void> {
+    const auto s = v.state();
+    if (s == State::running || s == State::ready) return Vcpu::bad_state("a vCPU that is not bound", State::free, s);
+    if (entry.value % 2 != 0) return Error{Code::misaligned, "an entry point that is a multiple of 2", 2, entry.value};
+    v.context.reset();
+    v.context.set<"pc">(entry.value);
+    v.set_x(10, v.hardware_id());
+    v.set_x(11, arg);
+    v.pending = {};
+    v.timer_at = no_deadline;
+    v.power_.store(Power::on, std::memory_order_release);
+    v.state_.store(State::free, std::memory_order_release);
+    return {};
+}
+
+namespace {
+
+/// What of HS-mode is written for a vCPU; never read back.
+void write_host_owned(const Vcpu& v, TlbTag tag) noexcept {
+    const auto& vm = v.machine();
+    // Everything that a guest handles itself: misaligned, access and page faults, illegal instructions, breakpoints, its own calls.
+    write<"hedeleg">(1 << 0 | 1 << 1 | 1 << 2 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 12 | 1 << 13 | 1 << 15);
+    write<"hideleg">(interrupt_bits::all);
+    write<"hie">(0);
+    write<"hgeie">(0);
+    write<"hcounteren">(2);  // time; no counter of the machine
+    // Sstc where it is given; cache-block operations, where an invalidation also writes back; no Svpbmt, no hardware A/D.
+    write<"henvcfg">((v.has(Vcpu::has_sstc) ? std::uint64_t{1} << 63 : 0) | 0xD0);
+    if ((v.percpu->capabilities.features >> static_cast<unsigned>(Feature::state_enable) & 1) != 0) write<"hstateen0">(std::uint64_t{1} << 62);  // envcfg
+    write<"htimedelta">(vm.time_delta);
+    write<"hgatp">(hgatp(vm.stage2->levels(), tag.value, vm.stage2->root().value));
+}
+
+template <class Move>
+void each_guest_register(Vcpu& v, Move move) noexcept {
+    auto features = v.percpu->capabilities.features;
+    if (!v.has(Vcpu::has_sstc)) features &= ~(std::uint64_t{1} << static_cast<unsigned>(Feature::sstc));
+    v.context.for_each<Policy::on_bind>([&]<std::size_t I>(std::uint64_t& value) {
+        constexpr auto feature = registers[I].feature;
+        if (feature == Feature::base || (features >> static_cast<unsigned>(feature) & 1) != 0) move.template operator()<I>(value);
+    });
+}
+
+/// Runs f with floating point and vectors on, as they may be off for the host.
+template <class F>
+void with_fp(F f) noexcept {
+    std::uint64_t before;
+    asm volatile("csrr %0, sstatus" : "=r"(before));
+    asm volatile("csrs sstatus, %0" ::"r"(sstatus::fs_initial | sstatus::vs_initial) : "memory");
+    f();
+    asm volatile("csrw sstatus, %0" ::"r"(before) : "memory");
+}
+
+void load_fp(Vcpu& v) noexcept {
+    with_fp([&] {
+        axvcpu_fp_load(&v.context);
+        if (v.has(Vcpu::has_vector)) axvcpu_vector_load(&v.context, v.vector_state.data());
+    });
+    // Clean: the hardware says Dirty when the guest has written something that has to be saved.
+    auto& s = v.context.raw<"sstatus">();
+    s = (s & ~(sstatus::fs | sstatus::vs)) | sstatus::fs_clean | (v.has(Vcpu::has_vector) ? sstatus::vs_clean : 0);
+}
+void save_fp(Vcpu& v) noexcept {
+    const auto s = v.context.get<"sstatus">();
+    with_fp([&] {
+        if ((s & sstatus::fs) == sstatus::fs) axvcpu_fp_save(&v.context);
+        if ((s & sstatus::vs) == sstatus::vs) axvcpu_vector_save(&v.context, v.vector_state.data());
+    });
+}
+
+}  // namespace
+
+auto Arch::bind(Vcpu& v, PerCpu& cpu) noexcept -> Result<void> {
+    if (!cpu.enabled) return Error{Code::bad_state, "an enabled CPU"};
+    const auto here = cpu.hal->this_cpu();
+    if (here != cpu.id) return Error{Code::wrong_cpu, "the CPU that this object enabled", static_cast<std::uint64_t>(cpu.id), static_cast<std::uint64_t>(here)};
+    if (cpu.bound != nullptr) return Error{Code::bad_state, "a CPU on which no other vCPU is bound"};
+    const auto& vm = v.machine();
+    if (vm.stage2 == nullptr) return Error{Code::no_stage2, "a VM with stage-2 tables"};
+    const auto levels = vm.stage2->levels();
+    if ((cpu.capabilities.levels_mask >> levels & 1) == 0 || vm.stage2->address_bits() > guest_address_bits(levels))
+        return Error{Code::unsupported, "stage-2 tables of a depth that this hart walks (mask of levels)", cpu.capabilities.levels_mask, levels};
+    if (vm.stage2->root().value % 0x4000 != 0) return Error{Code::misaligned, "a stage-2 root aligned to 16 KiB", 0x4000, vm.stage2->root().value};
+    if (!v.vector_state.empty() && v.vector_state.size() < cpu.capabilities.vector_state)
+        return Error{Code::too_small, "vector state as large as this hart's (Capabilities::vector_state)", cpu.capabilities.vector_state, v.vector_state.size()};
+    if (v.state() == State::off && v.power() == Power::on_pending) {
+        if (auto ok = reset(v, v.start_entry_, v.start_arg_); !ok) return ok;
+    }
+    if (!v.move(State::free, State::ready)) return Vcpu::bad_state("a vCPU in state free", State::free, v.state());
+
+    const auto sie = mask_interrupts();
+    const bool hart_sstc = (cpu.capabilities.features >> static_cast<unsigned>(Feature::sstc) & 1) != 0;
+    v.settle_on(here);
+    v.percpu = &cpu;
+    v.work = (cpu.hal->host_fp == HostFp::per_exit ? Vcpu::switch_fp : 0) | (vm.policy().hypercalls ? 0 : Vcpu::calls_refused) |
+             (hart_sstc && vm.sstc ? Vcpu::has_sstc : 0) | (cpu.capabilities.vector_state != 0 && !v.vector_state.empty() ? Vcpu::has_vector : 0) |
+             (v.timer_at != no_deadline ? Vcpu::soft_timer : 0);
+    cpu.bound = &v;
+    v.host_sscratch = read<"sscratch">();
+    const auto tag = tags().assign(cpu.tags, v.machine().tag, v.id());
+    write_host_owned(v, tag.tag);
+    // The guest's own fences work on its hart alone: what it dropped elsewhere may still be here.
+    if (tag.flush == TlbTagDomain::Flush::all) hfence_gvma();
+    if (tag.flush != TlbTagDomain::Flush::none || v.last_cpu != here) {
+        hfence_vvma();
+        axvcpu_fence_i();
+    }
+    v.last_cpu = here;
+    each_guest_register(v, [&]<std::size_t I>(std::uint64_t value) { write_row<I>(value); });
+    if (!v.has(Vcpu::switch_fp)) load_fp(v);
+    else v.context.raw<"sstatus">() = (v.context.get<"sstatus">() & ~(sstatus::fs | sstatus::vs)) | sstatus::fs_clean | (v.has(Vcpu::has_vector) ? sstatus::vs_clean : 0);
+    refresh_interrupts(v);
+    restore_interrupts(sie);
+    return {};
+}
+
+void Arch::unbind(Vcpu& v) noexcept {
+    auto& cpu = *v.percpu;
+    const auto sie = mask_interrupts();
+    each_guest_register(v, [&]<std::size_t I>(std::uint64_t& value) { value = read_row<I>(); });
+    if (v.has(Vcpu::has_sstc)) write<"vstimecmp">(no_deadline);
+    if (!v.has(Vcpu::switch_fp)) save_fp(v);
+    restore_host(cpu);
+    tags().release(cpu.tags);
+    cpu.bound = nullptr;
+    v.percpu = nullptr;
+    restore_interrupts(sie);
+    v.move(State::ready, State::free);
+}
+
+namespace {
+
+/// A synchronous trap of the guest. True: `v.exit()` goes to the host; false: back into the guest.
+auto leave_synchronous(Vcpu& v, std::uint64_t cause) noexcept -> bool {
+    switch (cause) {
+        case cause::guest_call: return on_call(v);
+        case cause::load_guest_page: case cause::store_guest_page: case cause::instruction_guest_page: {
+            const auto plain = plain_access(v, cause);
+            return plain == Plain::no ? on_guest_page_fault(v, cause) : plain == Plain::exit;
+        }
+        case cause::virtual_instruction: return on_virtual_instruction(v);
+        default: break;
+    }
+    // Everything else is the guest's own; one that the hart did not delegate it gets from us.
+    if (cause < 16 && cause != 9 && cause != 11) return inject(v, cause, read<"stval">()), false;
+    v.exit() = exit::Unknown{cause};
+    return true;
+}
+
+auto leave(Vcpu& v, std::uint64_t cause) noexcept -> bool {
+    return static_cast<std::int64_t>(cause) < 0 ? on_interrupt(v, cause) : leave_synchronous(v, cause);
+}
+
+/// Events that wait for a vCPU. True: it leaves.
+[[gnu::noinline]] auto take_events(Vcpu& v) noexcept -> bool {
+    const auto events = v.mailbox().take();
+    if ((events & static_cast<std::uint32_t>(Event::fence)) != 0) execute_fences(v);
+    if ((events & static_cast<std::uint32_t>(Event::interrupt)) != 0) refresh_interrupts(v);
+    if ((events & static_cast<std::uint32_t>(Event::kick)) == 0) return false;
+    v.exit() = exit::Kicked{};
+    return true;
+}
+
+/// With HostFp::per_exit: the guest's registers around one entry.
+[[gnu::noinline]] void enter_with_fp(Vcpu& v) noexcept {
+    axvcpu_fp_save_host(v.host_fp.data());
+    load_fp(v);
+    axvcpu_enter(&v);
+    save_fp(v);
+    axvcpu_fp_load_host(v.host_fp.data());
+}
+
+/// Enters until something has to leave.
+[[gnu::noinline]] void run_loop(Vcpu& v) noexcept {
+    for (;;) {
+        if (!v.mailbox().enter(v.place())) [[unlikely]] {
+            if (take_events(v)) return;
+            continue;
+        }
+        if (v.has(Vcpu::switch_fp)) [[unlikely]] enter_with_fp(v);
+        else axvcpu_enter(&v);
+        const auto cause = read<"scause">();
+        v.mailbox().leave();
+        if (leave(v, cause)) return;
+    }
+}
+[[gnu::noinline]] void go_on(Vcpu& v, std::uint64_t cause) noexcept {
+    if (!leave(v, cause)) run_loop(v);
+}
+[[gnu::noinline]] void go_on_after(Vcpu& v, std::uint64_t cause, Plain plain) noexcept {
+    if (plain == Plain::done || !on_guest_page_fault(v, cause)) run_loop(v);
+}
+
+/// Timers, before an entry. True: nothing else is special about it.
+[[gnu::noinline]] auto prepare(Vcpu& v, std::uint64_t deadline) noexcept -> bool {
+    v.run_deadline = deadline;
+    arm_deadline(v);
+    return (v.work & (Vcpu::switch_fp | Vcpu::calls_refused)) == 0;
+}
+
+/// Before the guest goes on: what is outstanding is retried, what was completed in part is asked for again.
+enum class Settled : std::uint8_t { go_on, refused, exit };
+[[gnu::noinline]] auto settle(Vcpu& v) noexcept -> Settled {
+    using Kind = Pending::Kind;
+    if (v.pending.kind == Kind::terminal || v.pending.kind == Kind::host_irq) {
+        const bool off = v.pending.kind == Kind::terminal;
+        v.refuse({Code::bad_state, off ? "a reset after a terminal exit" : "a vCPU that is not inside run() already", static_cast<std::uint64_t>(State::ready),
+                  static_cast<std::uint64_t>(off ? v.state() : State::running)});
+        return Settled::refused;
+    }
+    if (v.pending.kind != Kind::more) static_cast<void>(Arch::retry(v));
+    if (v.pending.kind != Kind::more) return Settled::go_on;
+    const auto sie = mask_interrupts();
+    const bool leaves = next_part(v);
+    restore_interrupts(sie);
+    return leaves ? Settled::exit : Settled::go_on;
+}
+
+}  // namespace
+
+/// The straight way, in and out once, is written for the hypercall: nothing that it does not need is on it.
+auto Arch::run(Vcpu& v, std::uint64_t deadline, CpuId here) noexcept -> bool {
+    if (here != v.cpu_) [[unlikely]]
+        return v.refuse({Code::wrong_cpu, "the CPU that the vCPU is bound to", static_cast<std::uint64_t>(v.cpu_), static_cast<std::uint64_t>(here)});
+    if (v.pending.kind != Pending::Kind::none) [[unlikely]]
+        if (const auto s = settle(v); s != Settled::go_on) return s == Settled::exit;
+    const auto sie = mask_interrupts();
+    constexpr auto before = Vcpu::switch_fp | Vcpu::calls_refused | Vcpu::soft_timer;
+    if (bool plain = (v.work & before) == 0 && deadline == no_deadline; (plain || prepare(v, deadline)) && v.mailbox_.enter(v.place_)) [[likely]] {
+        axvcpu_enter(&v);
+        const auto cause = read<"scause">();
+        v.mailbox_.leave();
+        if (cause == cause::guest_call && is_hypervisor_call(v.x(17))) {
+            v.pending.kind = Pending::Kind::hypercall;
+            v.call_number = v.x(17) << 32 | static_cast<std::uint32_t>(v.x(16));
+            v.exit_.set_call(false);
+        } else if (cause == cause::load_guest_page || cause == cause::store_guest_page) {
+            if (const auto done = plain_access(v, cause); done != Plain::exit) go_on_after(v, cause, done);
+        } else {
+            go_on(v, cause);
+        }
+    } else {
+        run_loop(v);
+    }
+    if (v.has(Vcpu::deadline_armed)) [[unlikely]] disarm_deadline(v);
+    restore_interrupts(sie);
+    return true;
+}
+
+}  // namespace axvcpu::riscv64

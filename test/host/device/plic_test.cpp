@@ -1,0 +1,125 @@
+#include <catch2/catch_test_macros.hpp>
+import std;
+import axvcpu;
+import axvcpu.device.plic;
+
+using namespace axvcpu;
+using axvcpu::device::Plic;
+
+namespace {
+struct TestHal {
+    static auto virt_to_phys(const void*) noexcept -> HostPhysAddr { return {}; }
+    static auto phys_to_virt(HostPhysAddr) noexcept -> void* { return nullptr; }
+    static auto this_cpu() noexcept -> CpuId { return CpuId{0}; }
+    static void kick(CpuId) noexcept {}
+};
+struct Core : VcpuCore {
+    Core(VmCore& vm, std::uint32_t id) : VcpuCore(vm, id, id) {}
+    auto told() -> bool { return (mailbox_.take() & static_cast<std::uint32_t>(Event::interrupt)) != 0; }
+};
+struct Fixture {
+    VcpuSlot<Core> slots[2];
+    VmCore vm{5, {}, {}, {}, slots, hal_table<TestHal>};
+    Core harts[2]{{vm, 0}, {vm, 1}};
+    Plic plic{vm, {0x0C00'0000}};
+    Fixture() { for (auto& h : harts) REQUIRE(vm.add(h)); }
+    auto read(std::uint64_t offset, std::uint8_t width = 4) -> std::uint64_t {
+        DeviceAccess a{{0x0C00'0000 + offset}, 0xDEAD, width, false};
+        REQUIRE(plic.access(0, a));
+        return a.value;
+    }
+    void write(std::uint64_t offset, std::uint64_t value, std::uint8_t width = 4) {
+        DeviceAccess a{{0x0C00'0000 + offset}, value, width, true};
+        REQUIRE(plic.access(0, a));
+    }
+    auto pending(std::uint32_t hart) -> std::uint32_t {
+        Interrupt i;
+        return plic.peek(hart, i) ? i.id : 0;
+    }
+};
+constexpr std::uint64_t enable(unsigned hart) { return 0x2000 + 0x80 * (2 * hart + 1); }
+constexpr std::uint64_t threshold(unsigned hart) { return 0x20'0000 + 0x1000 * (2 * hart + 1); }
+constexpr std::uint64_t claim(unsigned hart) { return threshold(hart) + 4; }
+}  // namespace
+
+TEST_CASE("a source needs a line, a priority, an enable bit, and to be above the threshold", "[plic]") {
+    Fixture f;
+    f.plic.set_line(10, true);
+    CHECK(f.pending(0) == 0);
+    f.write(4 * 10, 2);
+    CHECK(f.pending(0) == 0);
+    f.write(enable(0), 1 << 10);
+    CHECK(f.pending(0) == 10);
+    CHECK(f.harts[0].told());
+    CHECK(f.pending(1) == 0);
+    f.write(threshold(0), 2);
+    CHECK(f.pending(0) == 0);
+    f.write(threshold(0), 1);
+    CHECK(f.pending(0) == 10);
+    f.plic.set_line(10, false);
+    CHECK(f.pending(0) == 0);
+}
+
+TEST_CASE("claiming takes it, ending looks at the line again", "[plic]") {
+    Fixture f;
+    f.write(4 * 3, 1);
+    f.write(enable(0), 1 << 3);
+    f.write(enable(1), 1 << 3);
+    f.plic.set_line(3, true);
+    CHECK(f.read(0x1000) == 1 << 3);
+    CHECK(f.read(claim(1)) == 3);
+    CHECK(f.read(0x1000) == 0);
+    CHECK(f.pending(0) == 0);
+    CHECK(f.read(claim(0)) == 0);
+    f.plic.set_line(3, true);         // high all the time: not pending again before it was ended
+    CHECK(f.pending(0) == 0);
+    f.write(claim(1), 3);
+    CHECK(f.pending(0) == 3);
+    CHECK(f.read(claim(0)) == 3);
+    f.plic.set_line(3, false);
+    f.write(claim(0), 3);
+    CHECK(f.pending(0) == 0);
+}
+
+TEST_CASE("the highest priority first, of equals the lowest number", "[plic]") {
+    Fixture f;
+    for (const unsigned s : {40u, 5u, 70u, 6u}) {
+        f.write(4 * s, s == 70 ? 7 : 3);
+        f.plic.set_line(s, true);
+    }
+    for (unsigned w = 0; w < 3; ++w) f.write(enable(0) + 4 * w, ~0u);
+    for (const unsigned expected : {70u, 5u, 6u, 40u, 0u}) CHECK(f.read(claim(0)) == expected);
+}
+
+TEST_CASE("an end of what a context has not enabled is ignored", "[plic]") {
+    Fixture f;
+    f.write(4 * 3, 1);
+    f.write(enable(0), 1 << 3);
+    f.plic.set_line(3, true);
+    CHECK(f.read(claim(0)) == 3);
+    f.write(claim(1), 3);
+    f.plic.set_line(3, true);
+    CHECK(f.pending(0) == 0);
+    f.write(claim(0), 0);
+    f.write(claim(0), 0xFFFF'FFFF);
+    CHECK(f.pending(0) == 0);
+}
+
+TEST_CASE("every offset and width answers; M-mode's contexts, source 0 and reserved places stay zero", "[plic]") {
+    Fixture f;
+    std::mt19937_64 random(1);
+    for (int i = 0; i < 50'000; ++i) {
+        const auto offset = random() % Plic::size;
+        const auto width = static_cast<std::uint8_t>(1u << random() % 4);
+        if (random() % 2 != 0) f.write(offset, random(), width);
+        else static_cast<void>(f.read(offset, width));
+        f.plic.set_line(static_cast<std::uint32_t>(random() % 128), random() % 2 != 0);
+    }
+    CHECK(f.read(0) == 0);
+    CHECK(f.read(0x2000) == 0);
+    CHECK(f.read(0x20'0000) == 0);
+    CHECK((f.read(enable(0)) & 1) == 0);
+    for (unsigned s = 1; s < Plic::sources; ++s) CHECK(f.read(4 * s) <= Plic::max_priority);
+    DeviceAccess outside{{0x0C00'0000 + Plic::size}, 0, 4, false};
+    CHECK_FALSE(f.plic.access(0, outside));
+}

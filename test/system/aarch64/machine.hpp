@@ -1,0 +1,52 @@
+// What the suites have to know of AArch64.
+#pragma once
+import std;
+import axvcpu;
+import axvcpu.arch;
+import axvcpu.device.gicv3;
+
+namespace harness {
+
+using namespace axvcpu;
+using Controller = axvcpu::device::Gicv3;
+inline constexpr GuestPhysAddr gicd_base{0x0800'0000}, gicr_base{0x080A'0000};
+inline auto make_controller(VmCore& vm) noexcept -> Controller { return {vm, {gicd_base, gicr_base}}; }
+
+/// What a payload's vectors report when the guest takes an exception: hypercall `exception + vector offset`, with ESR, FAR, ELR.
+inline constexpr std::uint64_t report = 0xC600'0000, exception = 0xC600'1000;
+
+inline constexpr reg::Id pc_id = arch::registers[arch::index<"PC">].id(), argument_id = arch::registers[arch::index<"X">].id(0);
+/// General registers that call_forever leaves alone.
+inline auto kept_registers() -> std::vector<reg::Id> {
+    std::vector<reg::Id> ids;
+    for (std::uint8_t i = 1; i < 31; ++i) ids.push_back(arch::registers[arch::index<"X">].id(i));
+    return ids;
+}
+/// A value for the canary: registers with side effects get harmless ones.
+inline auto canary(std::size_t row) -> std::uint64_t {
+    const auto& name = arch::registers[row].name;
+    if (name == "SCTLR_EL1") return arch::sctlr_reset;
+    if (name == "CNTV_CTL_EL0") return 2;
+    if (name == "MDSCR_EL1" || name == "CSSELR_EL1" || name == "FPCR" || name == "FPSR") return 0;
+    return (row * 0x0101'0101'0101'0101) & 0x0000'FFFF'FFFF'FFF0;
+}
+template <reg::Name... N>
+auto host_registers() -> std::vector<std::uint64_t> { return {arch::read<N>()...}; }
+/// The host's registers that a bind overwrites.
+inline auto host_state() {
+    return host_registers<"HCR_EL2", "VTTBR_EL2", "VTCR_EL2", "CPTR_EL2", "MDCR_EL2", "HSTR_EL2", "CNTHCTL_EL2", "CNTVOFF_EL2", "VMPIDR_EL2",
+                          "VPIDR_EL2", "VBAR_EL2", "ICH_HCR_EL2", "SCTLR_EL2">();
+}
+inline auto interrupts_masked() -> bool { return (arch::read<"DAIF">() >> 7 & 1) != 0; }
+inline constexpr reg::Id host_owned_id = arch::registers[arch::index<"HCR_EL2">].id(), read_only_id = arch::registers[arch::index<"ESR_EL2">].id();
+
+}  // namespace harness
+
+/// A guest payload, beside its test. Starts with x0 = arg, MMU off, at EL1.
+#define GUEST(name, text) \
+    asm(".pushsection .guest_payload,\"a\"\n.balign 8\n.arch_extension sve\n.globl " #name "\n" #name ":\n" text "\n.popsection"); \
+    extern "C" const unsigned char name[]
+/// Sets the guest's vectors to the reporting ones. Clobbers x9.
+#define VECTORS "adrp x9, guest_vectors\nadd x9, x9, :lo12:guest_vectors\nmsr VBAR_EL1, x9\nisb\n"
+/// Hypercall `report`; arguments are x1 to x6.
+#define REPORT "movz w0, #0xC600, lsl #16\nhvc #0\n"

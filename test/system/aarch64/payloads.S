@@ -1,0 +1,95 @@
+// The payloads that every architecture has (harness.hpp says what each does), and vectors that report.
+    .section .guest_payload, "a"
+.macro report
+    movz    w0, #0xC600, lsl #16
+    hvc     #0
+.endm
+.macro payload name
+    .balign 8
+    .globl  \name
+\name:
+.endm
+
+    payload call_forever
+1:  report
+    b       1b
+
+    payload touch
+    ldr     x1, [x0]
+    add     x1, x1, #1
+    str     x1, [x0]
+    ldr     x1, [x0]
+    report
+
+    payload touch_pages
+    mov     x19, x0
+    mov     x1, #0
+1:  str     x1, [x19]
+    str     x1, [x19, #8]
+    add     x19, x19, #0x2000
+    add     x1, x1, #1
+    cmp     x1, #3
+    b.ne    1b
+    report
+    mov     x1, #9
+    sub     x19, x19, #0x2000
+    str     x1, [x19]
+    report
+
+    payload read_forever
+1:  ldr     x1, [x0]
+    mov     x9, x0
+    report
+    mov     x0, x9
+    b       1b
+
+    payload read_once
+    ldr     x1, [x0]
+    report
+
+    payload wait_for_value
+1:  ldr     x1, [x0]
+    cbz     x1, 1b
+    report
+
+    payload keep_fp
+    mov     x9, #3 << 20                    // CPACR_EL1.FPEN
+    msr     CPACR_EL1, x9
+    isb
+    fmov    d0, x0
+    fmov    d8, x0
+    fmov    d31, x0
+1:  fmov    x1, d0
+    fmov    x2, d8
+    fmov    x3, d31
+    report
+    b       1b
+
+    payload spin
+1:  b       1b
+
+    payload fetch_nowhere
+    movz    x1, #0x0A00, lsl #16
+    br      x1
+
+    payload wait_forever
+1:  wfi
+    b       1b
+
+// Each entry reports which one it is.
+    .balign 2048
+    .globl  guest_vectors
+guest_vectors:
+    .set    offset, 0
+    .rept   16
+    .balign 128
+    mrs     x1, ESR_EL1
+    mrs     x2, FAR_EL1
+    mrs     x3, ELR_EL1
+    mrs     x4, SPSR_EL1
+    ldr     w0, =0xC6001000 + offset
+    hvc     #0
+    b       .
+    .ltorg
+    .set    offset, offset + 0x80
+    .endr

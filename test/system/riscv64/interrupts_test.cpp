@@ -1,0 +1,175 @@
+// Software, timer and external interrupts: of a guest that runs, waits, or is not bound.
+#include <catch2/catch_test_macros.hpp>
+#include "../harness.hpp"
+
+using namespace harness;
+
+// Takes interrupts for ever: s2 counts, s3 is the last cause; the vector silences what it took. a1: what to enable in sie.
+asm(R"(
+    .pushsection .guest_payload,"ax"
+    .option push
+    .option norvc
+    .balign 4
+take_one:
+    csrr t0, scause
+    addi s2, s2, 1
+    mv   s3, t0
+    li   t1, 0xFF
+    and  t0, t0, t1
+    li   t1, 1
+    beq  t0, t1, 1f
+    li   t1, 5
+    beq  t0, t1, 2f
+    li   t0, 0x0C201004          # PLIC: claim of hart 0, S-mode
+    lw   s4, (t0)
+    li   t1, 0x10000100          # the device's line falls before the end
+    sw   s4, (t1)
+    sw   s4, (t0)
+    sret
+1:  csrci sip, 2
+    sret
+2:  li   a7, 0x54494D45          # no timer any more
+    li   a6, 0
+    li   a0, -1
+    ecall
+    sret
+    .option pop
+    .popsection
+)");
+GUEST(interrupted, "la t0, take_one\ncsrw stvec, t0\nli s2, 0\nli s3, 0\ncsrw sie, a1\ncsrsi sstatus, 2\n1: mv a0, s2\nmv a1, s3\nmv a2, s4\n" REPORT "j 1b\n");
+
+namespace {
+struct Report { std::uint64_t count, cause, source; };
+/// Runs until the next report; device writes of the handler lower the PLIC's line.
+auto next(Machine& m, Vcpu<Host>::Bound& b) -> Report {
+    for (;;) {
+        const auto e = b.run(runtime::now() + 30 * runtime::frequency());
+        REQUIRE(e);
+        if (e->is<exit::ExternalInterrupt>()) {
+            runtime::unmask_interrupts();
+            runtime::mask_interrupts();
+            continue;
+        }
+        if (const auto w = e->get<exit::MmioWrite>()) {
+            m.controller.set_line(static_cast<std::uint32_t>(w->value), false);
+            REQUIRE(b.complete());
+            continue;
+        }
+        INFO("left with " << exit_names[e->index()]);
+        const auto h = e->get<exit::Hypercall>();
+        REQUIRE(h);
+        REQUIRE(b.complete());
+        return {h->args[0], h->args[1] & 0xFF, h->args[2]};
+    }
+}
+constexpr std::uint64_t soft = 2, timer = 0x20, external = 0x200;
+}  // namespace
+
+TEST_CASE("a software interrupt to oneself is taken at once, and once", "[interrupt]") {
+    Machine m(interrupted, soft);
+    auto b = percpu().bind(m.vcpu());
+    CHECK(next(m, b).count == 0);
+    m.vcpu().core().software_interrupt = true;
+    m.vm.core().notify(0, Event::interrupt);
+    const auto r = next(m, b);
+    CHECK(r.count == 1);
+    CHECK(r.cause == 1);
+    CHECK(next(m, b).count == 1);
+}
+
+TEST_CASE("a device's line reaches the guest through the PLIC, and again while it is high", "[interrupt][plic]") {
+    Machine m(interrupted, external, {.controller = true});
+    const auto write = [&](std::uint64_t offset, std::uint32_t value) {
+        DeviceAccess a{plic_base + offset, value, 4, true};
+        REQUIRE(m.controller.access(0, a));
+    };
+    write(4 * 7, 3);               // priority of source 7
+    write(0x2080, 1 << 7);         // enabled for hart 0, S-mode
+    auto b = percpu().bind(m.vcpu());
+    CHECK(next(m, b).count == 0);
+    m.controller.set_line(7, true);
+    auto r = next(m, b);
+    CHECK(r.count == 1);
+    CHECK(r.cause == 9);
+    CHECK(r.source == 7);
+    CHECK(next(m, b).count == 1);
+    m.controller.set_line(7, true);
+    CHECK(next(m, b).count == 2);
+    write(4 * 7, 0);               // priority 0 is never delivered
+    m.controller.set_line(7, true);
+    CHECK(next(m, b).count == 2);
+}
+
+GUEST(sbi_timer, "la t0, take_one\ncsrw stvec, t0\nli s2, 0\nrdtime a0\nadd a0, a0, a1\nmv s5, a0\nli a7, 0x54494D45\nli a6, 0\necall\nli t0, 0x20\ncsrw sie, t0\ncsrsi sstatus, 2\n1: beqz s2, 1b\nrdtime a0\nmv a1, s5\nmv a2, s2\n" REPORT "j 1b\n");
+
+TEST_CASE("a timer set through the SBI fires in a running guest, on time and once", "[timer][R6]") {
+    for (const bool sstc : {true, false}) {
+        Machine m(sbi_timer, runtime::frequency() / 200);
+        Slot slot[1];
+        Vm<Host> vm{{.id = 3, .stage2 = &m.stage2, .vcpus = slot, .ram = m.ram, .sstc = sstc}};
+        auto v = Vcpu<Host>::create(slot[0], vm, {.entry = m.at(sbi_timer), .arg = runtime::frequency() / 200});
+        REQUIRE(v);
+        auto b = percpu().bind(*v);
+        const auto r = next(m, b);
+        CHECK(r.count >= (r.cause | 0));
+        const auto e = v->get(arch::registers[arch::index<"x">].id(18));
+        CHECK(*e == 1);
+        REQUIRE(next(m, b).source == 1);
+    }
+}
+
+TEST_CASE("a halted, unbound vCPU names the time at which its timer fires, and the timer fires when it is back", "[timer][R6][R7]") {
+    for (const bool sstc : {true, false}) {
+        Machine m(wait_forever);
+        Slot slot[1];
+        Vm<Host> vm{{.id = 3, .stage2 = &m.stage2, .vcpus = slot, .ram = m.ram, .sstc = sstc}};
+        auto v = Vcpu<Host>::create(slot[0], vm, {.entry = m.at(wait_forever)});
+        REQUIRE(v);
+        {
+            auto b = percpu().bind(*v);
+            REQUIRE(v->set(id<"vsie">(), timer));
+            const auto e = b.run();
+            REQUIRE(e);
+            REQUIRE(e->is<exit::Halt>());
+        }
+        CHECK(v->deadline() == no_deadline);
+        const auto at = runtime::now() + runtime::frequency() / 100;
+        const auto guest = at + vm.core().time_delta;
+        if (v->core().has(arch::Vcpu::has_sstc)) REQUIRE(v->set(id<"vstimecmp">(), guest));
+        else v->core().timer_at = guest;
+        CHECK(v->deadline() == at);
+        while (runtime::now() < at) {}
+        auto b = percpu().bind(*v);
+        CHECK((arch::read<"vsip">() & timer) != 0);
+    }
+}
+
+TEST_CASE("an interrupt posted to a halted, unbound, blocked vCPU wakes it and is delivered", "[interrupt][mailbox][R24b]") {
+    Machine m(wait_forever);
+    REQUIRE(m.vcpu().set(id<"vsie">(), soft));
+    {
+        auto b = percpu().bind(m.vcpu());
+        const auto e = b.run();
+        REQUIRE(e->is<exit::Halt>());
+    }
+    const auto blocked = m.vcpu().block();
+    REQUIRE(blocked);
+    REQUIRE(*blocked);
+    const auto before = wakes();
+    m.vcpu().core().software_interrupt = true;
+    m.vm.core().notify(0, Event::interrupt);
+    CHECK(wakes() == before + 1);
+    REQUIRE(m.vcpu().unblock());
+    CHECK((arch::read<"hvip">() & 4) == 0);  // nothing shows while it is not bound (R24b)
+    auto b = percpu().bind(m.vcpu());
+    CHECK((arch::read<"hvip">() & 4) != 0);
+}
+
+TEST_CASE("what is pending for one vCPU does not show in the next", "[interrupt][R7]") {
+    Machine m(wait_forever, 0, {.vcpus = 2});
+    REQUIRE(m.vcpu().set(id<"hvip">(), 4));
+    { auto b = percpu().bind(m.vcpu()); CHECK((arch::read<"hvip">() & 4) != 0); }
+    REQUIRE(m.vcpu(1).reset(m.at(wait_forever)));
+    { auto b = percpu().bind(m.vcpu(1)); REQUIRE(b); CHECK((arch::read<"hvip">() & 4) == 0); }
+    { auto b = percpu().bind(m.vcpu()); CHECK((arch::read<"hvip">() & 4) != 0); }
+}

@@ -1,0 +1,52 @@
+// What the suites have to know of RISC-V.
+#pragma once
+import std;
+import axvcpu;
+import axvcpu.arch;
+import axvcpu.device.plic;
+
+namespace harness {
+
+using namespace axvcpu;
+using Controller = axvcpu::device::Plic;
+inline constexpr GuestPhysAddr plic_base{0x0C00'0000};
+inline auto make_controller(VmCore& vm) noexcept -> Controller { return {vm, plic_base}; }
+
+/// An SBI extension of the hypervisor's own: function 0 reports a0 to a5; function 1 is what the payloads' trap vector reports, with
+/// scause, stval, sepc, sstatus.
+inline constexpr std::uint64_t report = std::uint64_t{0x0A00'0000} << 32, exception = report + 1;
+
+inline constexpr reg::Id pc_id = arch::registers[arch::index<"pc">].id(), argument_id = arch::registers[arch::index<"x">].id(11);
+/// General registers that call_forever leaves alone: not a0 and a1 (the answer), a6 and a7 (the call).
+inline auto kept_registers() -> std::vector<reg::Id> {
+    std::vector<reg::Id> ids;
+    for (std::uint8_t i = 1; i < 32; ++i)
+        if (i != 10 && i != 11 && i != 16 && i != 17) ids.push_back(arch::registers[arch::index<"x">].id(i));
+    return ids;
+}
+/// A value for the canary: registers with side effects get harmless ones.
+inline auto canary(std::size_t row) -> std::uint64_t {
+    const auto& name = arch::registers[row].name;
+    if (name == "vsatp" || name == "vsie" || name == "hvip" || name == "vsstatus" || name == "vl" || name == "vtype" || name == "vstart" || name == "vcsr") return 0;
+    if (name == "scounteren" || name == "fcsr") return row % 8;
+    return (row * 0x0101'0101'0101'0101) & 0x0000'00FF'FFFF'FFF0;
+}
+template <reg::Name... N>
+auto host_registers() -> std::vector<std::uint64_t> { return {arch::read<N>()...}; }
+/// The host's registers that a bind overwrites.
+inline auto host_state() {
+    return host_registers<"hedeleg", "hideleg", "hie", "hcounteren", "hgeie", "henvcfg", "htimedelta", "hgatp", "scounteren", "senvcfg", "stvec", "sscratch">();
+}
+inline auto interrupts_masked() -> bool { return (arch::read<"sstatus">() & arch::sstatus::sie) == 0; }
+inline constexpr reg::Id host_owned_id = arch::registers[arch::index<"hgatp">].id(), read_only_id = arch::registers[arch::index<"scause">].id();
+
+}  // namespace harness
+
+/// A guest payload, beside its test. Starts with a0 = hart id, a1 = arg, translation off, in VS-mode.
+#define GUEST(name, text) \
+    asm(".pushsection .guest_payload,\"ax\"\n.balign 8\n.option push\n.option norvc\n.option arch, +v\n.globl " #name "\n" #name ":\n" text "\n.option pop\n.popsection"); \
+    extern "C" const unsigned char name[]
+/// Sets the guest's trap vector to the reporting one. Clobbers t0.
+#define VECTORS "la t0, guest_vectors\ncsrw stvec, t0\n"
+/// Hypercall `report`; arguments are a0 to a5. Clobbers a6, a7.
+#define REPORT "li a7, 0x0A000000\nli a6, 0\necall\n"

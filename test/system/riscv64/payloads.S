@@ -1,0 +1,87 @@
+// The payloads that every architecture has (harness.hpp says what each does), and a trap vector that reports.
+    .option norvc
+    .section .guest_payload, "ax"
+.macro report function=0
+    li      a7, 0x0A000000
+    li      a6, \function
+    ecall
+.endm
+.macro payload name
+    .balign 8
+    .globl  \name
+\name:
+.endm
+
+    payload call_forever
+1:  report
+    j       1b
+
+    payload touch
+    ld      a0, (a1)
+    addi    a0, a0, 1
+    sd      a0, (a1)
+    ld      a0, (a1)
+    report
+
+    payload touch_pages
+    mv      s1, a1
+    li      s2, 0x2000
+    li      a0, 0
+    li      t0, 3
+1:  sd      a0, (s1)
+    sd      a0, 8(s1)
+    add     s1, s1, s2
+    addi    a0, a0, 1
+    bne     a0, t0, 1b
+    report
+    sub     s1, s1, s2
+    sd      s2, (s1)
+    report
+
+    payload read_forever
+    mv      s1, a1
+1:  ld      a0, (s1)
+    report
+    j       1b
+
+    payload read_once
+    ld      a0, (a1)
+    report
+
+    payload wait_for_value
+1:  ld      a0, (a1)
+    beqz    a0, 1b
+    report
+
+    payload keep_fp
+    li      t0, 1 << 13                     // sstatus.FS
+    csrs    sstatus, t0
+    fmv.d.x f0, a1
+    fmv.d.x f8, a1
+    fmv.d.x f31, a1
+1:  fmv.x.d a0, f0
+    fmv.x.d a1, f8
+    fmv.x.d a2, f31
+    report
+    j       1b
+
+    payload spin
+1:  j       1b
+
+    payload fetch_nowhere
+    li      t0, 0x0A000000
+    jr      t0
+
+    payload wait_forever
+1:  wfi
+    j       1b
+
+    .balign 64
+    .globl  guest_vectors
+guest_vectors:
+    csrr    a0, scause
+    csrr    a1, stval
+    csrr    a2, sepc
+    csrr    a3, sstatus
+    report  1
+    j       .
