@@ -24,7 +24,8 @@ auto translate_guest(const Vcpu& v, std::uint64_t virt) noexcept -> std::optiona
 }
 
 /// The instruction at the guest's PC; nothing when it cannot be read (any more).
-auto fetch(const Vcpu& v) noexcept -> std::optional<std::uint32_t> {
+auto fetch(Vcpu& v) noexcept -> std::optional<std::uint32_t> {
+    const VcpuCore::Reading reading(v);
     const auto pc = v.context.get<"PC">();
     if (pc % 4 != 0) return std::nullopt;
     const auto at = translate_guest(v, pc);

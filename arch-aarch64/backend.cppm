@@ -129,10 +129,9 @@ public:
     inline auto exit() noexcept -> Exit& { return exit_; }
     /// What run() answers when it refuses.
     inline auto refuse(const Error& e) noexcept -> bool { return refusal_ = e, false; }
-    /// A terminal exit: the vCPU is off until it is reset.
+    /// A terminal exit: the vCPU is off, from its unbinding on, until it is reset.
     inline void end() noexcept {
         pending.kind = Pending::Kind::terminal;
-        state_.store(State::off, std::memory_order_release);
     }
     friend struct Arch;
 

@@ -70,7 +70,7 @@ constexpr auto decode_instruction(std::uint32_t insn) noexcept -> std::optional<
     };
 
     // Load/store pair (all of them: no-allocate, post-indexed, offset, pre-indexed).
-    if (bits(29, 27) == 0b101) {
+    if (bits(29, 27) == 0b101 && bits(25, 25) == 0) {
         const auto opc = bits(31, 30), mode = bits(24, 23);
         const bool load = bits(22, 22) != 0;
         if (opc == 3) return std::nullopt;

@@ -22,6 +22,7 @@ inline constexpr Stage2Format stage2_format{
     .no_execute = std::uint64_t{1} << 54,  // XN[1]; XN[0] at 53 stays 0: neither EL1 nor EL0 executes
     .normal = 0xF << 2,
     .device = 0,
+    .root_pages = 1,
     .largest_block_level = 2,
 };
 

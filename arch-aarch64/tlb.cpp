@@ -36,6 +36,7 @@ void invalidate(void* self, GuestPhysAddr from, std::uint64_t size) noexcept {
     write<"HCR_EL2">(hcr);
     isb();
     restore_interrupts(daif);
+    vm.await_readers();
 }
 
 }  // namespace

@@ -131,7 +131,7 @@ auto Arch::bind(Vcpu& v, PerCpu& cpu) noexcept -> Result<void> {
     if (vm.stage2 == nullptr) return Error{Code::no_stage2, "a VM with stage-2 tables"};
     if (!stage2_shape_ok(vm.stage2->levels(), vm.stage2->address_bits(), cpu.capabilities.address_bits))
         return Error{Code::unsupported, "stage-2 tables within this CPU's physical addresses", cpu.capabilities.address_bits, vm.stage2->address_bits()};
-    if (vm.stage2->root().value % Stage2::root_size(vm.stage2->levels(), vm.stage2->address_bits()) != 0)
+    if (vm.stage2->root().value % Stage2::root_size(stage2_format, vm.stage2->levels(), vm.stage2->address_bits()) != 0)
         return Error{Code::misaligned, "a stage-2 root aligned to its size", 4096, vm.stage2->root().value};
     if (v.state() == State::off && v.power() == Power::on_pending) {
         if (auto ok = reset(v, v.start_entry_, v.start_arg_); !ok) return ok;
@@ -176,7 +176,7 @@ void Arch::unbind(Vcpu& v) noexcept {
     cpu.bound = nullptr;
     v.percpu = nullptr;
     restore_interrupts(daif);
-    v.move(State::ready, State::free);
+    v.move(State::ready, v.pending.kind == Pending::Kind::terminal ? State::off : State::free);
 }
 
 namespace {

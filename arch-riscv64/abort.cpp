@@ -22,11 +22,20 @@ void keep_syndrome(Vcpu& v, std::uint64_t cause) noexcept {
     c.raw<"htinst">() = read<"htinst">();
 }
 
-auto fault_exit(Vcpu& v, std::uint64_t cause, GuestPhysAddr addr, bool on_walk, std::uint8_t length) noexcept -> bool {
+/// `write`: of the access, or of the walk. `length` 0: to be found out if it is needed.
+auto fault_exit(Vcpu& v, std::uint64_t cause, GuestPhysAddr addr, bool on_walk, bool write, std::uint8_t length) noexcept -> bool {
+    const auto mapping = v.machine().stage2->walk(addr);
+    if (mapping) {
+        const auto& m = mapping->permissions;
+        const bool executes = cause == cause::instruction_guest_page && !on_walk;
+        if (executes ? m.execute : write ? m.write : m.read) {  // somebody has mapped it meanwhile: this hart need only look again
+            hfence_gvma();
+            return false;
+        }
+    }
     auto& p = v.pending;
     p.kind = Pending::Kind::fault;
     p.length = length;
-    const auto mapping = v.machine().stage2->walk(addr);
     v.exit() = exit::NestedPageFault{.addr = addr, .virt = v.context.get<"stval">(), .syndrome = cause,
                                      .access = cause == cause::instruction_guest_page ? axvcpu::Access::execute : cause == cause::load_guest_page ? axvcpu::Access::read : axvcpu::Access::write,
                                      .present = mapping.has_value(), .on_table_walk = on_walk};
@@ -79,13 +88,13 @@ auto fetch(Vcpu& v) noexcept -> std::optional<std::uint32_t> {
     const auto pc = v.context.get<"pc">();
     // HLVX works with the privilege that SPVP says: that of the guest when it trapped.
     write<"hstatus">((v.context.get<"hstatus">() & ~hstatus::spvp) | ((v.context.get<"sstatus">() & sstatus::spp) != 0 ? hstatus::spvp : 0));
+    const VcpuCore::Reading reading(v);
+    execute_fences(v);  // what was unmapped before that must not be read through an old translation
     std::uint32_t insn = 0;
     for (unsigned i = 0; i < 2; ++i) {
         std::uint64_t half = 0;
-        if (const auto trap = axvcpu_fetch_half(pc + 2 * i, &half); trap != 0) {
-            // Another vCPU has unmapped the page meanwhile: the guest meets the fault itself when it goes on.
-            return std::nullopt;
-        }
+        // Another vCPU has unmapped the page meanwhile: the guest meets the fault itself when it goes on.
+        if (axvcpu_fetch_half(pc + 2 * i, &half) != 0) return std::nullopt;
         insn |= static_cast<std::uint32_t>(half & 0xFFFF) << 16 * i;
         if (i == 0 && instruction_length(insn) == 2) break;
     }
@@ -100,12 +109,14 @@ auto plain_access(Vcpu& v, std::uint64_t cause) noexcept -> Plain {
     const auto addr = fault_address(read<"htval">(), stval);
     const auto opcode = htinst & 0x7D;  // bit 1 tells the length
     const bool write = opcode == 0x21;
-    if (opcode != 0x01 && !write) return Plain::no;
+    constexpr std::uint64_t address_offset = 31 << 15;
+    if ((opcode != 0x01 && !write) || (htinst & address_offset) != 0) return Plain::no;
     const auto& vm = v.vm();
     if (vm.is_ram(addr)) return Plain::no;
     const auto funct3 = htinst >> 12 & 7;
     const Access a{.bytes = static_cast<std::uint8_t>(1u << (funct3 & 3)), .reg = static_cast<std::uint8_t>(htinst >> (write ? 20 : 7) & 31), .write = write,
                    .sign_extend = funct3 < 4, .length = static_cast<std::uint8_t>((htinst & 2) + 2)};
+    if ((addr.value & 0xFFF) + a.bytes > 0x1000) return Plain::no;
     if (vm.controller().window.contains(addr)) return controller_access(v, a, addr);
     v.context.raw<"scause">() = cause;
     v.context.raw<"stval">() = stval;
@@ -124,27 +135,37 @@ auto on_guest_page_fault(Vcpu& v, std::uint64_t cause) noexcept -> bool {
     const auto kind = classify_htinst(htinst);
     const bool on_walk = kind == TrapInstruction::page_table_read || kind == TrapInstruction::page_table_write;
     const auto addr = fault_address(v.context.get<"htval">(), on_walk ? 0 : v.context.get<"stval">());
-    if (on_walk || cause == cause::instruction_guest_page || v.machine().is_ram(addr)) return fault_exit(v, cause, addr, on_walk, 4);
+    const bool write = on_walk ? kind == TrapInstruction::page_table_write : cause == cause::store_guest_page;
+    if (on_walk || cause == cause::instruction_guest_page || v.machine().is_ram(addr))
+        return fault_exit(v, cause, addr, on_walk, write, kind == TrapInstruction::access ? static_cast<std::uint8_t>((htinst & 2) + 2) : 0);
+    // The fault was not at the access's first byte: that one was memory.
+    if (kind == TrapInstruction::access && (htinst >> 15 & 31) != 0) return fault_exit(v, cause, addr, false, write, static_cast<std::uint8_t>((htinst & 2) + 2));
     auto access = kind == TrapInstruction::access ? decode_transformed(htinst) : std::nullopt;
     if (!access) {
         const auto insn = fetch(v);
         if (!insn) return false;
         access = decode_instruction(*insn);
-        if (!access) return fault_exit(v, cause, addr, false, static_cast<std::uint8_t>(instruction_length(*insn)));
+        if (!access) return fault_exit(v, cause, addr, false, write, static_cast<std::uint8_t>(instruction_length(*insn)));
         // What was read must be what trapped: another vCPU may have rewritten it (the direction is all that the hart told us).
         if (access->write != (cause == cause::store_guest_page)) return false;
     }
-    if ((addr.value & 0xFFF) + access->bytes > 0x1000) return fault_exit(v, cause, addr, false, access->length);
+    if ((addr.value & 0xFFF) + access->bytes > 0x1000) return fault_exit(v, cause, addr, false, write, access->length);
     auto& p = v.pending;
     p.access = *access;
     p.addr = addr;
     p.writing = false;
+    p.csr = {};
     return next_part(v);
 }
 
 /// The outstanding access: answered by the controller, or an exit. False: the instruction is over.
 auto next_part(Vcpu& v) noexcept -> bool {
     auto& p = v.pending;
+    if (v.csr_outstanding()) {
+        p.kind = Pending::Kind::register_write;
+        v.exit() = exit::SysRegWrite{p.csr.csr, csr_result(v)};
+        return true;
+    }
     for (;;) {
         const bool write = p.access.amo == Amo::none ? p.access.write : p.writing;
         std::uint64_t value = 0;

@@ -82,7 +82,8 @@ struct Pending {
     bool power_down = false;      ///< suspend: completes by a restart at `addr` with `arg`
     Access access{};
     GuestPhysAddr addr{};
-    std::uint64_t old = 0;        ///< atomic operation: what was read
+    std::uint64_t old = 0;        ///< atomic operation, read-modify-write of a CSR: what was read
+    CsrAccess csr{};
     VcpuCore* target = nullptr;   ///< power_on
     std::uint64_t arg = 0;
 };
@@ -121,6 +122,7 @@ public:
     std::atomic<bool> software_interrupt{false};  // another vCPU sent one; any CPU
 
     CpuId last_cpu{~0u};                     // where it ran before
+    bool wakes_by_any = false;               // suspended with its power off: its timer wakes it, whatever vsie says
     std::uint64_t call_number = 0;           // of a hypercall: extension id << 32 | function id
     std::uint64_t timer_at = no_deadline;    // guest time
     std::uint64_t run_deadline = no_deadline;
@@ -132,14 +134,14 @@ public:
     inline auto mailbox() noexcept -> Mailbox& { return mailbox_; }
     inline auto exit() noexcept -> Exit& { return exit_; }
     inline auto refuse(const Error& e) noexcept -> bool { return refusal_ = e, false; }
-    /// A terminal exit: the vCPU is off until it is reset.
+    /// A terminal exit: the vCPU is off, from its unbinding on, until it is reset.
     inline void end() noexcept {
         pending.kind = Pending::Kind::terminal;
-        state_.store(State::off, std::memory_order_release);
     }
     friend struct Arch;
 
     // The general registers; x0 stays zero.
+    inline auto csr_outstanding() const noexcept -> bool { return pending.writing && pending.csr.csr != 0; }
     inline auto x(unsigned n) const noexcept -> std::uint64_t { return context.get<"x">(n); }
     inline void set_x(unsigned n, std::uint64_t v) noexcept { if (n != 0) context.raw<"x">(n) = v; }
     inline void advance(unsigned length) noexcept { context.raw<"pc">() += length; }
@@ -179,6 +181,7 @@ struct Arch {
 
 private:
     friend class riscv64::Vcpu;
+    friend auto suspend_now(Vcpu&) noexcept -> void;
     static auto complete_other(Vcpu&, std::uint64_t value) noexcept -> const Error*;
     static void power_up(Vcpu&) noexcept;
 };
@@ -207,11 +210,13 @@ enum class Plain : std::uint8_t { no, done, exit };
 auto plain_access(Vcpu&, std::uint64_t cause) noexcept -> Plain;
 auto on_guest_page_fault(Vcpu&, std::uint64_t cause) noexcept -> bool;
 auto next_part(Vcpu&) noexcept -> bool;
+void suspend_now(Vcpu&) noexcept;   ///< as if a suspend with power off had been completed: starts at pending.addr
 auto on_call(Vcpu&) noexcept -> bool;
 auto on_virtual_instruction(Vcpu&) noexcept -> bool;
 auto store_value(Vcpu&, const Access&) noexcept -> std::uint64_t;
 /// The instruction at the guest's pc, read as the guest would. Nothing: it cannot be read, and the guest has the fault.
 auto fetch(Vcpu&) noexcept -> std::optional<std::uint32_t>;
+auto csr_result(const Vcpu&) noexcept -> std::uint64_t;
 // interrupt.cpp: all on the vCPU's hart, interrupts masked.
 void refresh_interrupts(Vcpu&) noexcept;
 auto interrupt_waits(Vcpu&) noexcept -> bool;

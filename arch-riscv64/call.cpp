@@ -27,6 +27,8 @@ auto read_mask(Vcpu& v, SbiCall& c) noexcept -> bool {
     if (at == 0) return true;
     c.mask_base = 0;
     write<"hstatus">(v.context.get<"hstatus">());  // SPVP: an SBI call comes from VS-mode
+    const VcpuCore::Reading reading(v);
+    execute_fences(v);
     const auto trap = axvcpu_load_double(at, &c.mask);
     if (trap == 0) return true;
     inject(v, trap - 1 == cause::load_page ? cause::load_page : cause::load_access, at);
@@ -69,11 +71,14 @@ auto status(Vcpu& v, const SbiCall& c) noexcept -> bool {
 auto suspend(Vcpu& v, const SbiCall& c) noexcept -> bool {
     const bool power_down = c.value != 0;
     if (power_down && (c.address % 2 != 0 || !v.vm().is_ram({c.address}))) return answer(v, c, SbiError::invalid_address);
-    if (interrupt_waits(v) && !power_down) {  // what would wake it up is there already
-        refresh_interrupts(v);
-        return answer(v, c, SbiError::success);
-    }
     auto& p = v.pending;
+    if (interrupt_waits(v)) {  // what would wake it up is there already
+        if (!power_down) return answer(v, c, SbiError::success);
+        p.addr = {c.address};
+        p.arg = c.arg;
+        suspend_now(v);
+        return false;
+    }
     p.kind = Pending::Kind::suspend;
     p.power_down = power_down;
     p.addr = {c.address};
@@ -97,6 +102,7 @@ auto console_buffer(Vcpu& v, const SbiCall& c) noexcept -> bool {
     if (c.size == 0) return answer(v, c, SbiError::success, 0);
     if (c.address > ~c.size || !v.vm().is_ram({c.address}) || !v.vm().is_ram({c.address + c.size - 1})) return answer(v, c, SbiError::invalid_param);
     const auto count = std::min(c.size, 4096 - (c.address & 0xFFF));
+    const VcpuCore::Reading reading(v);
     auto* bytes = host_byte(v, {c.address}, !out);
     if (bytes == nullptr) return answer(v, c, SbiError::failed);
     std::uint64_t done = 0;
@@ -115,6 +121,8 @@ auto console_buffer(Vcpu& v, const SbiCall& c) noexcept -> bool {
 [[gnu::noinline]] auto act(Vcpu& v, SbiCall c) noexcept -> bool {
     using Kind = SbiCall::Kind;
     const auto& console = v.machine().console;
+    const bool power = c.kind == Kind::hart_start || c.kind == Kind::hart_stop || c.kind == Kind::hart_status || c.kind == Kind::hart_suspend || c.kind == Kind::reset;
+    if (power && !v.vm().policy().power) return answer(v, c, SbiError::not_supported);
     switch (c.kind) {
         case Kind::set_timer:
             set_guest_timer(v, c.value);

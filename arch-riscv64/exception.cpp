@@ -70,12 +70,16 @@ void Arch::power_up(Vcpu& v) noexcept {
     const auto entry = v.pending.addr;
     const auto arg = v.pending.arg;
     unbind(v);
-    const auto compare = v.context.get<"vstimecmp">(), soft = v.timer_at;
+    const auto compare = v.context.get<"vstimecmp">(), soft = v.timer_at, pending = v.context.get<"hvip">();
     static_cast<void>(reset(v, entry, arg));
     v.context.set<"vstimecmp">(compare);
+    v.context.set<"hvip">(pending);
     v.timer_at = soft;
     static_cast<void>(bind(v, cpu));
+    v.wakes_by_any = true;  // nothing is enabled after a reset, and yet its timer has to wake it
 }
+
+void suspend_now(Vcpu& v) noexcept { Arch::power_up(v); }
 
 namespace {
 void answer_call(Vcpu& v, SbiError error) noexcept {
@@ -107,8 +111,24 @@ auto Arch::complete_other(Vcpu& v, std::uint64_t value) noexcept -> const Error*
             if (!p.power_down) answer_call(v, SbiError::success);
             else power_up(v);  // starts again at its entry point
             return nullptr;
-        case Pending::Kind::register_read: v.set_x(p.reg, value); break;
-        default: break;  // a fault that is completed: the host has done the instruction's work
+        case Pending::Kind::register_read:
+            if (p.writing) {  // read-modify-write: the new value is a write of its own
+                p.old = value;
+                p.kind = Pending::Kind::more;
+                return nullptr;
+            }
+            v.set_x(p.reg, value);
+            break;
+        case Pending::Kind::register_write: v.set_x(p.reg, p.old); break;
+        default:  // a fault that is completed: the host has done the instruction's work
+            if (p.length == 0) {
+                const auto sie = mask_interrupts();
+                const auto insn = fetch(v);
+                restore_interrupts(sie);
+                if (!insn) return nullptr;  // it has gone: the guest meets that itself
+                p.length = static_cast<std::uint8_t>(instruction_length(*insn));
+            }
+            break;
     }
     v.advance(p.length);
     return nullptr;
@@ -142,7 +162,7 @@ auto Arch::retry(Vcpu& v) noexcept -> Result<void> {
     if (p.kind == Pending::Kind::power_on) p.target->cancel_power_on();
     // The read of an atomic operation is kept: a retry asks for its write again.
     const bool second = p.kind == Pending::Kind::device && p.access.amo != Amo::none && p.writing;
-    p.kind = second ? Pending::Kind::more : Pending::Kind::none;
+    p.kind = second || (p.kind == Pending::Kind::register_write && p.writing) ? Pending::Kind::more : Pending::Kind::none;
     return {};
 }
 

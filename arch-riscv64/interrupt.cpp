@@ -48,9 +48,12 @@ auto on_interrupt(Vcpu& v, std::uint64_t cause) noexcept -> bool {
         if ((read<"sip">() & 1 << 5) == 0) return false;  // it was ours alone
     }
     if (v.hal->handle_host_irq != nullptr) {
+        // The handler finds its own timer, and may set it.
+        if (v.has(Vcpu::deadline_armed)) disarm_deadline(v);
         v.pending.kind = Pending::Kind::host_irq;
         v.hal->handle_host_irq();
         v.pending.kind = Pending::Kind::none;
+        arm_deadline(v);
         return false;
     }
     v.exit() = exit::ExternalInterrupt{};

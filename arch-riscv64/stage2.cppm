@@ -23,6 +23,7 @@ inline constexpr Stage2Format stage2_format{
     .no_execute = 0,
     .normal = 0,
     .device = 0,
+    .root_pages = 4,
     .largest_block_level = 2,
 };
 

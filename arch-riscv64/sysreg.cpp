@@ -34,27 +34,42 @@ auto on_counter(Vcpu& v, const CsrAccess& a) noexcept -> bool {
     return false;
 }
 
-auto on_csr(Vcpu& v, const CsrAccess& a, std::uint32_t insn) noexcept -> bool {
+auto on_csr(Vcpu& v, const CsrAccess& a, std::uint32_t insn, bool from_vs) noexcept -> bool {
     constexpr std::uint16_t cycle = 0xC00, last_counter = 0xC1F;
+    // A process of the guest reaches what its kernel lets it: user registers, and counters by scounteren.
+    if (!from_vs && ((a.csr >> 8 & 3) != 0 || (a.csr >= cycle && a.csr <= last_counter && (read<"scounteren">() >> (a.csr & 31) & 1) == 0))) return illegal(v, insn);
     if (a.csr >= cycle && a.csr <= last_counter && a.csr != csr_of<"time"> && !a.writes) return on_counter(v, a);
     if (!v.vm().policy().system_registers) return illegal(v, insn);
     v.context.raw<"stval">() = insn;  // for fail()
     auto& p = v.pending;
     p.length = 4;
-    // Read-modify-write gives its operand as a write; the host that models such a register knows what was there.
-    if (a.writes) {
-        const auto operand = a.immediate ? a.source : v.x(a.source);
-        p.kind = Pending::Kind::register_write;
-        v.exit() = exit::SysRegWrite{a.csr, operand};
-    } else {
+    // One that reads and writes is a read, then a write of what it computes; rd is written at the end.
+    p.csr = a;
+    p.reg = a.reads ? a.rd : 0;
+    p.old = 0;
+    p.writing = a.reads && a.writes;
+    if (a.reads) {
         p.kind = Pending::Kind::register_read;
-        p.reg = a.rd;
         v.exit() = exit::SysRegRead{a.csr};
+    } else {
+        p.kind = Pending::Kind::register_write;
+        v.exit() = exit::SysRegWrite{a.csr, csr_result(v)};
     }
     return true;
 }
 
 }  // namespace
+
+/// What a CSR instruction writes, given what was there.
+auto csr_result(const Vcpu& v) noexcept -> std::uint64_t {
+    const auto& p = v.pending;
+    const auto operand = p.csr.immediate ? p.csr.source : v.x(p.csr.source);
+    switch (p.csr.op) {
+        case CsrAccess::Op::set: return p.old | operand;
+        case CsrAccess::Op::clear: return p.old & ~operand;
+        default: return operand;
+    }
+}
 
 auto on_virtual_instruction(Vcpu& v) noexcept -> bool {
     auto insn = static_cast<std::uint32_t>(read<"stval">());
@@ -65,7 +80,7 @@ auto on_virtual_instruction(Vcpu& v) noexcept -> bool {
     }
     const bool from_vs = (v.context.get<"sstatus">() & sstatus::spp) != 0;
     if (insn == wfi_instruction && from_vs) return on_wait(v);
-    if (const auto a = decode_csr(insn)) return on_csr(v, *a, insn);
+    if (const auto a = decode_csr(insn)) return on_csr(v, *a, insn, from_vs);
     return illegal(v, insn);  // hfence, hlv, sret of a hypervisor that the guest does not have
 }
 
@@ -86,10 +101,17 @@ void transfer_fp(Vcpu& v, bool to_hart) noexcept {
     std::uint64_t before;
     asm volatile("csrr %0, sstatus" : "=r"(before));
     asm volatile("csrs sstatus, %0" ::"r"(sstatus::fs_initial));
-    if (to_hart) axvcpu_fp_load(&v.context);
-    else axvcpu_fp_save(&v.context);
+    const bool vectors = v.has(Vcpu::has_vector);
+    if (vectors) asm volatile("csrs sstatus, %0" ::"r"(sstatus::vs_initial));
+    if (to_hart) {
+        axvcpu_fp_load(&v.context);
+        if (vectors) axvcpu_vector_load(&v.context, v.vector_state.data());
+    } else {
+        axvcpu_fp_save(&v.context);
+        if (vectors) axvcpu_vector_save(&v.context, v.vector_state.data());
+    }
     asm volatile("csrw sstatus, %0" ::"r"(before));
-    if (to_hart) v.context.raw<"sstatus">() |= sstatus::fs;
+    if (to_hart) v.context.raw<"sstatus">() |= sstatus::fs | (vectors ? sstatus::vs : 0);
 }
 
 auto find_for(const Vcpu& v, reg::Id id) noexcept -> Result<reg::Position> {

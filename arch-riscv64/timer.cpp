@@ -12,7 +12,8 @@ auto guest_time(const Vcpu& v) noexcept -> std::uint64_t { return read<"time">()
 namespace {
 
 auto to_host(const Vcpu& v, std::uint64_t guest) noexcept -> std::uint64_t {
-    return guest == no_deadline ? no_deadline : guest - v.machine().time_delta;
+    const auto host = guest - v.machine().time_delta;
+    return host < guest ? no_deadline : host;  // beyond the end of time; the offset is never positive
 }
 auto hart_has_sstc(const Vcpu& v) noexcept -> bool { return (v.percpu->capabilities.features >> static_cast<unsigned>(Feature::sstc) & 1) != 0; }
 
@@ -51,7 +52,7 @@ void disarm_deadline(Vcpu& v) noexcept {
 
 auto Arch::deadline(const Vcpu& v) noexcept -> std::uint64_t {
     if (v.percpu != nullptr) return no_deadline;
-    if ((v.context.get<"vsie">() >> 5 & 1) == 0) return no_deadline;  // its timer cannot wake it
+    if ((v.context.get<"vsie">() >> 5 & 1) == 0 && !v.wakes_by_any) return no_deadline;  // its timer cannot wake it
     return to_host(v, std::min(v.context.get<"vstimecmp">(), v.timer_at));
 }
 

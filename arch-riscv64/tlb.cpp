@@ -65,17 +65,17 @@ void remote_fence(Vcpu& self, std::uint64_t mask, std::uint64_t base, std::uint3
 
 namespace {
 
-/// Every vCPU of the VM drops what it has, and the VM gets another VMID the next time one is bound: under that, nothing is cached
-/// on the harts where none is loaded now.
+/// The VM gets another VMID the next time one of its vCPUs is bound: under that, nothing is cached on the harts where none is loaded
+/// now. Those that are bound already drop what they have: a bind that this does not see yet takes its VMID after it.
 void invalidate(void* self, GuestPhysAddr, std::uint64_t) noexcept {
     auto& vm = *static_cast<Vm*>(self);
-    if (vm.tag.value == 0) return;  // never ran: nothing is cached
     std::atomic_thread_fence(std::memory_order_seq_cst);  // the changed entries are visible before anything walks again
     tags().renounce(vm.tag);
     for (std::uint32_t i = 0; i < vm.vcpus(); ++i)
-        if (auto* t = vm.vcpu(i)) ask(static_cast<Vcpu&>(*t), Vcpu::stage2_translations);
+        if (auto* t = vm.vcpu(i); t != nullptr && (t->state() == State::ready || t->state() == State::running)) ask(static_cast<Vcpu&>(*t), Vcpu::stage2_translations);
     for (std::uint32_t i = 0; i < vm.vcpus(); ++i)
         if (auto* t = vm.vcpu(i)) await(static_cast<Vcpu&>(*t));
+    vm.await_readers();
 }
 
 }  // namespace

@@ -16,6 +16,7 @@ Vm::Vm(const VmConfig& c, const HalTable& hal) noexcept
       console(c.console), sstc(c.sstc), time_delta(-read<"time">()) {}
 
 Vcpu::Vcpu(Vm& vm, const CreateConfig& c) noexcept : VcpuCore(vm, c.id, c.hart.value_or(c.id)), hal(&vm.hal()), vector_state(c.vector_state) {
+    std::ranges::fill(vector_state, std::byte{});
     exit_.call_at(&call_number, &context.raw<"x">(10));
     if (c.off) {
         state_.store(State::off, std::memory_order_release);
@@ -46,6 +47,7 @@ auto Arch::reset(Vcpu& v, GuestPhysAddr entry, std::uint64_t arg) noexcept -> Re
     v.set_x(11, arg);
     v.pending = {};
     v.timer_at = no_deadline;
+    std::ranges::fill(v.vector_state, std::byte{});
     v.power_.store(Power::on, std::memory_order_release);
     v.state_.store(State::free, std::memory_order_release);
     return {};
@@ -129,6 +131,7 @@ auto Arch::bind(Vcpu& v, PerCpu& cpu) noexcept -> Result<void> {
     const auto sie = mask_interrupts();
     const bool hart_sstc = (cpu.capabilities.features >> static_cast<unsigned>(Feature::sstc) & 1) != 0;
     v.settle_on(here);
+    v.wakes_by_any = false;
     v.percpu = &cpu;
     v.work = (cpu.hal->host_fp == HostFp::per_exit ? Vcpu::switch_fp : 0) | (vm.policy().hypercalls ? 0 : Vcpu::calls_refused) |
              (hart_sstc && vm.sstc ? Vcpu::has_sstc : 0) | (cpu.capabilities.vector_state != 0 && !v.vector_state.empty() ? Vcpu::has_vector : 0) |
@@ -136,6 +139,7 @@ auto Arch::bind(Vcpu& v, PerCpu& cpu) noexcept -> Result<void> {
     cpu.bound = &v;
     v.host_sscratch = read<"sscratch">();
     const auto tag = tags().assign(cpu.tags, v.machine().tag, v.id());
+    write<"vsatp">(0);  // no walk of one guest's tables under another's VMID (Memory-Management Fences)
     write_host_owned(v, tag.tag);
     // The guest's own fences work on its hart alone: what it dropped elsewhere may still be here.
     if (tag.flush == TlbTagDomain::Flush::all) hfence_gvma();
@@ -157,13 +161,14 @@ void Arch::unbind(Vcpu& v) noexcept {
     const auto sie = mask_interrupts();
     each_guest_register(v, [&]<std::size_t I>(std::uint64_t& value) { value = read_row<I>(); });
     if (v.has(Vcpu::has_sstc)) write<"vstimecmp">(no_deadline);
+    write<"vsatp">(0);
     if (!v.has(Vcpu::switch_fp)) save_fp(v);
     restore_host(cpu);
     tags().release(cpu.tags);
     cpu.bound = nullptr;
     v.percpu = nullptr;
     restore_interrupts(sie);
-    v.move(State::ready, State::free);
+    v.move(State::ready, v.pending.kind == Pending::Kind::terminal ? State::off : State::free);
 }
 
 namespace {
@@ -225,8 +230,9 @@ auto leave(Vcpu& v, std::uint64_t cause) noexcept -> bool {
 [[gnu::noinline]] void go_on(Vcpu& v, std::uint64_t cause) noexcept {
     if (!leave(v, cause)) run_loop(v);
 }
-[[gnu::noinline]] void go_on_after(Vcpu& v, std::uint64_t cause, Plain plain) noexcept {
-    if (plain == Plain::done || !on_guest_page_fault(v, cause)) run_loop(v);
+[[gnu::noinline]] void go_on_after_fault(Vcpu& v, std::uint64_t cause) noexcept {
+    const auto plain = plain_access(v, cause);
+    if (plain == Plain::done || (plain == Plain::no && !on_guest_page_fault(v, cause))) run_loop(v);
 }
 
 /// Timers, before an entry. True: nothing else is special about it.
@@ -273,14 +279,17 @@ auto Arch::run(Vcpu& v, std::uint64_t deadline, CpuId here) noexcept -> bool {
             v.call_number = v.x(17) << 32 | static_cast<std::uint32_t>(v.x(16));
             v.exit_.set_call(false);
         } else if (cause == cause::load_guest_page || cause == cause::store_guest_page) {
-            if (const auto done = plain_access(v, cause); done != Plain::exit) go_on_after(v, cause, done);
+            go_on_after_fault(v, cause);
         } else {
             go_on(v, cause);
         }
     } else {
         run_loop(v);
     }
-    if (v.has(Vcpu::deadline_armed)) [[unlikely]] disarm_deadline(v);
+    if (v.has(Vcpu::deadline_armed)) [[unlikely]] {
+        disarm_deadline(v);
+        v.run_deadline = no_deadline;
+    }
     restore_interrupts(sie);
     return true;
 }

@@ -8,8 +8,8 @@ failed() { echo "ax: $*" >&2; exit 1; }
 say() { echo "ax: $*" >&2; }
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; elif command -v sudo >/dev/null; then sudo "$@"; else failed "packages must be installed: run this as root, or install sudo"; fi; }
 
-tools=(clang++-22 ld.lld-22 llvm-objcopy-22 clang-format-22 meson ninja qemu-system-aarch64 qemu-system-riscv64 python3 xz cpio)
-packages_backports=(meson qemu-system-arm qemu-system-misc opensbi)
+tools=(clang++-22 ld.lld-22 llvm-objcopy-22 clang-format-22 meson ninja qemu-system-aarch64 qemu-system-riscv64 qemu-aarch64 qemu-riscv64 python3 xz cpio)
+packages_backports=(meson qemu-system-arm qemu-system-misc qemu-user opensbi)
 packages=(clang-22 lld-22 llvm-22 clang-format-22 libc++-22-dev libc++abi-22-dev libclang-rt-22-dev ninja-build cpio xz-utils python3 ca-certificates)
 
 version_at_least() { [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]; }

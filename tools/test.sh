@@ -1,24 +1,34 @@
 #!/bin/bash
-# ax test [LEVEL] [ARCH] [--full] [-- CATCH2 ARGS]: runs the levels, prints a subtotal for each, and one closing line.
+# ax test [LEVEL] [ARCH] [--full] [--minutes N] [--coverage] [--mutate [NAME-PART]] [-- CATCH2 ARGS]: runs the levels, prints a subtotal
+# for each, and one closing line.
 set -uo pipefail
 root=${AX_ROOT:?}
 refuse() { echo "ax: $*" >&2; exit 2; }
-levels=(build host system guests budget)
+levels=(build host fuzz user system guests budget)
 archs=(aarch64 riscv64)
-level= full= catch2=()
+level= full= minutes= coverage= mutate= catch2=()
 while (($#)); do
   case $1 in
     --full) full=1 ;;
+    --minutes)
+      [[ ${2:-} =~ ^[0-9]{1,4}$ ]] && (($2 > 0)) || refuse "--minutes needs a number from 1 on: ax test fuzz --minutes 10"
+      minutes=$2; shift ;;
+    --coverage) coverage=1 ;;
+    --mutate) mutate=1; if (($# > 1)) && [[ $2 != -* ]]; then mutate_part=$2; shift; fi ;;
     --) shift; catch2=("$@"); break ;;
-    host|system|guests|budget|build) level=$1 ;;
+    host|fuzz|user|system|guests|budget|build) level=$1 ;;
     aarch64|riscv64) archs=("$1") ;;
     x86_64) refuse "'$1' has no backend yet: use aarch64 or riscv64" ;;
-    --*) refuse "unknown option '$1': test knows --full" ;;
-    *) refuse "unknown level '$1': use ${levels[*]}" ;;
+    --*) refuse "unknown option '$1': test knows --full, --minutes, --coverage and --mutate" ;;
+    *) near=; for l in "${levels[@]}"; do [[ ${1:0:2} != "${l:0:2}" ]] || near=" (did you mean $l?)"; done
+      refuse "unknown level '$1'$near: use ${levels[*]}" ;;
   esac
   shift
 done
 [ -z "$level" ] || levels=("$level")
+[ -z "$minutes" ] || levels=(fuzz)
+[ -z "$coverage" ] || levels=(coverage)
+[ -z "$mutate" ] || levels=(mutate)
 
 passed=0 failed=0 log=$(mktemp -d)
 trap 'rm -rf "$log"' EXIT
@@ -80,6 +90,51 @@ level_build() {
   check "a project that has the SDK as subproject" "$root/test/budget/downstream.sh"
   check "incremental builds" "$root/test/budget/incremental.sh" "$root/build/aarch64"
   check "sources compile as C++23" "$root/tools/build.sh" "$root/build/host-c++23" --native-file "$root/cross/native.ini" -Dcpp_std=c++23 -Dtests=false
+}
+
+# TAP from a program of ours: one result a line. lines LABEL RERUN COMMAND...
+lines() {
+  local label=$1 rerun=$2; shift 2
+  "$@" 2>&1 | tee "$log/lines" | { [ -t 1 ] && cat || grep -a '^not ok\|^#' ; }
+  tap "$label" "$rerun" "$log/lines" "${PIPESTATUS[0]}"
+}
+
+level_fuzz() {
+  "$root/tools/build.sh" "$root/build/fuzz" --native-file "$root/cross/native.ini" -Db_sanitize=address,undefined -Db_lundef=false -Dfuzz=true \
+    "-Dcpp_args=-stdlib=libc++ -fsanitize=fuzzer-no-link" || { result "fuzz (build)" 0 1; return; }
+  lines "fuzz" "ax test fuzz" "$root/tools/fuzz.sh" $minutes
+}
+
+level_user() {
+  local arch
+  for arch in "${archs[@]}"; do
+    prepare sysroot $arch
+    build $arch-test || { result "user $arch (build)" 0 1; continue; }
+    timeout 600 qemu-$arch "$root/build/$arch-test/test/user/user-suites.elf" -r cases "${catch2[@]}" >"$log/user" 2>&1
+    tap "user $arch" "ax test user $arch -- NAME" "$log/user" $?
+  done
+}
+
+level_mutate() {
+  local arch
+  for arch in "${archs[@]}"; do prepare sysroot $arch; done
+  lines "mutations" "ax test --mutate NAME" python3 "$root/tools/mutate.py" ${mutate_part:-}
+}
+
+# Lines of modules/ and of the pure parts of the backends that the host suites execute.
+level_coverage() {
+  local dir=$root/build/coverage profile=$log/host.profdata
+  "$root/tools/build.sh" "$dir" --native-file "$root/cross/native.ini" "-Dcpp_args=-stdlib=libc++ -fprofile-instr-generate -fcoverage-mapping" \
+    "-Dcpp_link_args=-stdlib=libc++ -fprofile-instr-generate" || { result "coverage (build)" 0 1; return; }
+  LLVM_PROFILE_FILE=$log/host.profraw timeout 600 "$dir/test/host/host-suites" -r cases >"$log/host" 2>&1
+  tap "host (coverage)" "ax test host" "$log/host" $?
+  llvm-profdata-22 merge -o "$profile" "$log/host.profraw"
+  local sources=("$root"/modules/*/*.cpp* "$root"/arch-*/{decode,firmware,stage2,registers,syndrome}.cppm)
+  llvm-cov-22 show "$dir/test/host/host-suites" -instr-profile="$profile" -format=html -output-dir="$dir/report" "${sources[@]}" >/dev/null 2>&1
+  llvm-cov-22 report "$dir/test/host/host-suites" -instr-profile="$profile" "${sources[@]}" 2>/dev/null | tee "$log/report" | awk 'NR > 2 && NF {printf "%-40s %s\n", $1, $10}'
+  local percent; percent=$(awk '$1 == "TOTAL" {sub("%", "", $10); print $10}' "$log/report")
+  echo "browse $dir/report/index.html"
+  check "line coverage $percent % (at least 95)" awk -v p="${percent:-0}" 'BEGIN {exit !(p >= 95)}'
 }
 
 level_host() {

@@ -12,7 +12,7 @@ auto Plic::best(const Context& c) const noexcept -> std::uint32_t {
     std::uint32_t found = 0;
     std::uint8_t priority = c.threshold.load(std::memory_order_relaxed);
     for (std::uint32_t w = 0; w < words; ++w) {
-        for (auto bits = pending_[w].load() & c.enabled[w].load(std::memory_order_relaxed); bits != 0; bits &= bits - 1) {
+        for (auto bits = pending_[w].load() & ~claimed_[w].load() & c.enabled[w].load(std::memory_order_relaxed); bits != 0; bits &= bits - 1) {
             const auto id = 32 * w + static_cast<std::uint32_t>(std::countr_zero(bits));
             if (const auto p = priority_[id].load(std::memory_order_relaxed); p > priority) {
                 found = id;
@@ -34,7 +34,7 @@ auto Plic::claim(Context& c) noexcept -> std::uint32_t {
             changed(id);
             return id;
         }
-        if (mine) claimed_[id / 32].fetch_and(~bit);
+        if (mine) let_go(id);
     }
 }
 
@@ -42,10 +42,15 @@ void Plic::complete(Context& c, std::uint32_t source) noexcept {
     if (source == 0 || source >= sources) return;
     const auto bit = 1u << source % 32;
     if ((c.enabled[source / 32].load(std::memory_order_relaxed) & bit) == 0) return;  // the specification ignores such an end
+    let_go(source);
+}
+
+/// Nobody has claimed it any more: its line, if it is high, makes it pending. A line that went up while it was claimed is seen here.
+void Plic::let_go(std::uint32_t source) noexcept {
+    const auto bit = 1u << source % 32;
     claimed_[source / 32].fetch_and(~bit);
-    if ((level_[source / 32].load() & bit) == 0) return;
-    pending_[source / 32].fetch_or(bit);
-    changed(source);
+    if ((level_[source / 32].load() & bit) != 0) pending_[source / 32].fetch_or(bit);
+    if ((pending_[source / 32].load() & bit) != 0) changed(source);
 }
 
 void Plic::set_line(std::uint32_t source, bool level) noexcept {

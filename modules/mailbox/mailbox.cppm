@@ -20,12 +20,20 @@ struct Notice {
     friend constexpr bool operator==(Notice, Notice) = default;
 };
 
+/// How a mailbox reaches memory: the machine's atomics, or those of a checker that tries every order.
+struct MachineAtomics {
+    template <class T> using Atomic = std::atomic<T>;
+    [[gnu::always_inline]] static inline void fence() noexcept { std::atomic_thread_fence(std::memory_order_seq_cst); }
+};
+
 /// One word of events and a word that says where the vCPU is.
 ///
 /// post() stores an event and then looks whether the vCPU is in the guest; enter() says "in guest" and then looks for events.
-/// Both are sequentially consistent: at least one side sees the other, so no event is lost. Blocking is a bit of the event
-/// word itself: block() and post() are each one atomic step, so exactly one poster gets Wake.
-class Mailbox {
+/// Both are sequentially consistent (enter() by a fence between the two, which is the cheaper way on every machine): at least one
+/// side sees the other, so no event is lost. Blocking is a bit of the event word itself: block() and post() are each one atomic
+/// step, so exactly one poster gets Wake.
+template <class Atomics>
+class BasicMailbox {
 public:
     /// A CPU as enter() publishes it: its number + 1; 0 is nowhere.
     enum class Place : std::uint32_t { nowhere };
@@ -43,8 +51,9 @@ public:
 
     /// The vCPU's own CPU, host interrupts masked. True: go; false: an event is waiting, the vCPU is not in the guest.
     [[gnu::always_inline]] inline auto enter(Place cpu) noexcept -> bool {
-        in_guest_.store(cpu, std::memory_order_seq_cst);
-        if (word_.load(std::memory_order_seq_cst) == 0) [[likely]] return true;
+        in_guest_.store(cpu, std::memory_order_relaxed);
+        Atomics::fence();
+        if (word_.load(std::memory_order_relaxed) == 0) [[likely]] return true;
         in_guest_.store(Place::nowhere, std::memory_order_relaxed);
         return false;
     }
@@ -73,8 +82,10 @@ public:
 
 private:
     static constexpr std::uint64_t events_mask = 0xFFFF'FFFF, blocked = std::uint64_t{1} << 32;
-    std::atomic<Place> in_guest_{Place::nowhere};  // written by the vCPU's own CPU only
-    std::atomic<std::uint64_t> word_{0};
+    typename Atomics::template Atomic<Place> in_guest_{Place::nowhere};  // written by the vCPU's own CPU only
+    typename Atomics::template Atomic<std::uint64_t> word_{0};
 };
+
+using Mailbox = BasicMailbox<MachineAtomics>;
 
 }  // namespace axvcpu

@@ -10,7 +10,7 @@ auto load(const std::uint64_t* e) noexcept -> std::uint64_t {
 }
 }  // namespace
 
-Stage2::~Stage2() { free_tables(root_, levels_ - 1, root_size(levels_, bits_) / sizeof(Entry)); }
+Stage2::~Stage2() { free_tables(root_, levels_ - 1, root_size(*format_, levels_, bits_) / sizeof(Entry)); }
 
 void Stage2::free_tables(HostPhysAddr at, unsigned level, std::uint64_t entries) noexcept {
     Entry* t = table(at);
@@ -29,6 +29,12 @@ auto Stage2::check(GuestPhysAddr from, std::uint64_t size) const noexcept -> Res
     if (size == 0 || from.value >= end || size > end - from.value)
         return Error{Code::bad_value, "the range must not be empty and must lie in the guest-physical space", end, from.value + size};
     return {};
+}
+
+/// Where an entry is a leaf by its permissions, one without any would be read as a pointer to a table.
+auto Stage2::check(Permissions p) const noexcept -> Result<void> {
+    if (format_->leaf_when_equal || p.read || p.write || p.execute) return {};
+    return Error{Code::bad_value, "some permission: this format cannot say none; unmap instead"};
 }
 
 auto Stage2::is_leaf(Entry e, unsigned level) const noexcept -> bool {
@@ -86,6 +92,7 @@ auto Stage2::place(GuestPhysAddr a, unsigned wanted) noexcept -> Result<Entry*> 
 
 auto Stage2::map(GuestPhysAddr from, HostPhysAddr to, std::uint64_t size, Permissions p, MemoryType type) noexcept -> Result<void> {
     if (auto ok = check(from, size); !ok) return ok;
+    if (auto ok = check(p); !ok) return ok;
     if (to.value % page_size != 0) return Error{Code::misaligned, "the host address must be a multiple of 4096", page_size, to.value};
     while (size != 0) {
         unsigned level = std::min<unsigned>(format_->largest_block_level, levels_ - 1);
@@ -152,6 +159,7 @@ auto Stage2::unmap(GuestPhysAddr from, std::uint64_t size) noexcept -> Result<vo
 }
 
 auto Stage2::protect(GuestPhysAddr from, std::uint64_t size, Permissions p) noexcept -> Result<void> {
+    if (auto ok = check(p); !ok) return ok;
     return each_leaf(from, size, false, [&](Place at, GuestPhysAddr start) {
         const Entry old = load(at.entry), next = leaf(address(old), at.level, p, type(old));
         if (next != old) replace(at.entry, next, start, block_size(at.level));

@@ -24,6 +24,7 @@ struct Stage2Format {
     bool leaf_when_equal;           ///< leaf when (entry & leaf_mask) == leaf_value; else when it is not equal
     std::uint64_t read, write, execute, no_execute;  ///< bits set when allowed; the last one when execution is not
     std::uint64_t normal, device;   ///< memory-type bits
+    std::uint8_t root_pages;        ///< a root has at least this many pages (RISC-V: 4)
     std::uint8_t largest_block_level;  ///< levels counted from the last one, 0: 4 KiB, 1: 2 MiB, 2: 1 GiB
 };
 
@@ -63,12 +64,13 @@ public:
     auto operator=(const Stage2&) -> Stage2& = delete;
 
     /// Bytes of the root table for this many levels and address bits.
-    static constexpr auto root_size(unsigned levels, unsigned address_bits) noexcept -> std::uint64_t {
+    static constexpr auto root_size(const Stage2Format& format, unsigned levels, unsigned address_bits) noexcept -> std::uint64_t {
         const unsigned covered = 12 + 9 * levels;
-        return page_size << (address_bits > covered ? address_bits - covered : 0);
+        return std::max(page_size * format.root_pages, page_size << (address_bits > covered ? address_bits - covered : 0));
     }
 
-    /// Maps `size` bytes. Uses the largest blocks that fit. Errors: misaligned, bad_value (beyond the address space), exists
+    /// Maps `size` bytes. Uses the largest blocks that fit. Errors: misaligned, bad_value (beyond the address space; no permission
+    /// at all, where an entry cannot say so), exists
     /// (something is mapped there; what was mapped before it stays), no_frame.
     auto map(GuestPhysAddr from, HostPhysAddr to, std::uint64_t size, Permissions, MemoryType) noexcept -> Result<void>;
     /// Removes what is mapped in the range; a hole in it is no error. When it returns no CPU of the VM uses the old
@@ -96,6 +98,7 @@ private:
     using Entry = std::uint64_t;
     struct Place { Entry* entry; unsigned level; };  // level from the last one, which is 0
     auto check(GuestPhysAddr from, std::uint64_t size) const noexcept -> Result<void>;
+    auto check(Permissions) const noexcept -> Result<void>;
     inline auto present(Entry e) const noexcept -> bool { return (e & format_->present_mask) != 0; }
     auto is_leaf(Entry e, unsigned level) const noexcept -> bool;
     auto leaf(HostPhysAddr, unsigned level, Permissions, MemoryType) const noexcept -> Entry;

@@ -40,6 +40,12 @@ void VmCore::notify(std::uint32_t id, Event e) const noexcept {
     if (notice.kind == Notice::Kind::wake && hal_->wake != nullptr) hal_->wake(id_, id);
 }
 
+void VmCore::await_readers() const noexcept {
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    for (std::uint32_t i = 0; i < registry_.size(); ++i)
+        if (const auto* v = registry_[i]; v != nullptr) while (v->reading()) {}
+}
+
 auto VmCore::add(VcpuCore& v) noexcept -> Result<void> {
     if (v.id() >= registry_.size()) return Error{Code::bad_value, "a vCPU id below the VM's number of vCPUs", registry_.size(), v.id()};
     if (registry_[v.id()] != nullptr) return Error{Code::exists, "an id that no other vCPU of the VM has", 0, v.id()};

@@ -57,6 +57,22 @@ public:
     /// The owner: Blocked -> Free. Errors: bad_state.
     auto unblock() noexcept -> Result<void>;
 
+    /// Held while the SDK itself reads or writes the guest's memory for this vCPU, outside the guest: who unmaps waits for it.
+    class [[nodiscard]] Reading {
+    public:
+        inline explicit Reading(VcpuCore& v) noexcept : v_(&v) {
+            v.reading_.store(true, std::memory_order_relaxed);
+            std::atomic_thread_fence(std::memory_order_seq_cst);  // before the tables are looked at
+        }
+        inline ~Reading() { v_->reading_.store(false, std::memory_order_release); }
+        Reading(const Reading&) = delete;
+        auto operator=(const Reading&) -> Reading& = delete;
+
+    private:
+        VcpuCore* v_;
+    };
+    inline auto reading() const noexcept -> bool { return reading_.load(std::memory_order_acquire); }
+
     /// Why run() came back, when it answered true; valid until it is called again.
     inline auto last_exit() const noexcept -> const Exit& { return exit_; }
     /// Why run() refused, when it answered false.
@@ -87,6 +103,7 @@ protected:
     std::atomic<Power> power_{Power::on};
     Exit exit_{exit::Nothing{}};     // why run() came back
     Error refusal_{};                // or why it refused
+    std::atomic<bool> reading_{false};  // written by the vCPU's own CPU
     GuestPhysAddr start_entry_{};    // written by who wins Off -> on_pending, read after the exchange
     std::uint64_t start_arg_ = 0;
 };
@@ -150,6 +167,9 @@ public:
     auto find(std::uint64_t hardware_id) const noexcept -> VcpuCore*;
     /// Posts and does what the notice asks for: kicks the CPU, or tells the host's `wake`.
     void notify(std::uint32_t vcpu, Event) const noexcept;
+
+    /// After entries were taken away: until no vCPU's CPU still uses what it found through them.
+    void await_readers() const noexcept;
 
     /// Before the first run.
     template <InterruptController T> void attach(T& controller) noexcept { controller_ = table_of(controller); }

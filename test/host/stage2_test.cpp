@@ -41,7 +41,7 @@ struct Tables {
     }
     static auto make_root(unsigned l, unsigned b) -> HostPhysAddr {
         Arena::reset();
-        const auto size = Stage2::root_size(l, b);
+        const auto size = Stage2::root_size(aarch64::stage2_format, l, b);
         Arena::used = size;
         return TestHal::virt_to_phys(Arena::memory);
     }

@@ -67,7 +67,7 @@ TEST_CASE("no stale translation survives, on a TLB that never evicts", "[tlb_tag
     std::array<TlbTag, 12> vms{};
     std::mt19937 random(7);
     for (int i = 0; i < 50'000; ++i) {
-        const auto c = random() % 2, v = random() % vms.size();
+        const std::size_t c = random() % 2, v = random() % vms.size();
         const unsigned vcpu = random() % 2;
         const auto got = d.assign(cpus[c], vms[v], vcpu);
         if (got.flush == Flush::all) tlb[c].clear();

@@ -6,7 +6,11 @@ namespace hypervisor {
 
 auto Guest::vm_config() noexcept -> VmConfig {
     return {.id = number_, .stage2 = &stage2_, .vcpus = std::span<Slot>(slots_, options_.vcpus), .ram = ram_,
-            .console = {this, [](void* self, std::uint8_t byte) noexcept { static_cast<Guest*>(self)->transmit(byte); }, nullptr}};
+            .console = {this, [](void* self, std::uint8_t byte) noexcept { 
+                            auto& guest = *static_cast<Guest*>(self);
+                            const runtime::Guard guard(guest.uart_lock_);  // the UART's bytes come by the same way
+                            guest.transmit(byte);
+                        }, nullptr}};
 }
 
 auto Guest::vcpu_config(unsigned vcpu) noexcept -> std::optional<CreateConfig> {

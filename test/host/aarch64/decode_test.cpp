@@ -102,3 +102,8 @@ TEST_CASE("the decoder is total: any word gives bounded accesses or nothing", "[
     }
     CHECK(decoded > 10'000);
 }
+
+TEST_CASE("data processing is no pair of loads", "[decode]") {
+    CHECK_FALSE(decode_instruction(0x2A0A'0A0A));  // ORR W10, W16, W10, LSL #2: found by the fuzzer
+    CHECK_FALSE(decode_instruction(0x2E20'1C00));  // EOR V0.8B, V0.8B, V0.8B
+}

@@ -32,14 +32,14 @@ struct Fixture {
         DeviceAccess a{{0x0C00'0000 + offset}, value, width, true};
         REQUIRE(plic.access(0, a));
     }
-    auto pending(std::uint32_t hart) -> std::uint32_t {
+    [[maybe_unused]] auto pending(std::uint32_t hart) -> std::uint32_t {
         Interrupt i;
         return plic.peek(hart, i) ? i.id : 0;
     }
 };
-constexpr std::uint64_t enable(unsigned hart) { return 0x2000 + 0x80 * (2 * hart + 1); }
-constexpr std::uint64_t threshold(unsigned hart) { return 0x20'0000 + 0x1000 * (2 * hart + 1); }
-constexpr std::uint64_t claim(unsigned hart) { return threshold(hart) + 4; }
+[[maybe_unused]] constexpr std::uint64_t enable(unsigned hart) { return 0x2000 + 0x80 * (2 * hart + 1); }
+[[maybe_unused]] constexpr std::uint64_t threshold(unsigned hart) { return 0x20'0000 + 0x1000 * (2 * hart + 1); }
+[[maybe_unused]] constexpr std::uint64_t claim(unsigned hart) { return threshold(hart) + 4; }
 }  // namespace
 
 TEST_CASE("a source needs a line, a priority, an enable bit, and to be above the threshold", "[plic]") {
@@ -79,6 +79,25 @@ TEST_CASE("claiming takes it, ending looks at the line again", "[plic]") {
     f.plic.set_line(3, false);
     f.write(claim(0), 3);
     CHECK(f.pending(0) == 0);
+}
+
+TEST_CASE("a claimed source is nobody's, whatever its line does, until it is ended", "[plic]") {
+    Fixture f;
+    f.write(4 * 3, 1);
+    f.write(enable(0), 1 << 3);
+    f.write(enable(1), 1 << 3);
+    f.plic.set_line(3, true);
+    CHECK(f.read(claim(0)) == 3);
+    for (int i = 0; i < 3; ++i) {
+        f.plic.set_line(3, false);
+        f.plic.set_line(3, true);
+        CHECK(f.read(claim(1)) == 0);
+        CHECK(f.pending(1) == 0);
+    }
+    static_cast<void>(f.harts[1].told());
+    f.write(claim(0), 3);
+    CHECK(f.harts[1].told());
+    CHECK(f.read(claim(1)) == 3);
 }
 
 TEST_CASE("the highest priority first, of equals the lowest number", "[plic]") {

@@ -19,8 +19,8 @@ TEST_CASE("loads and stores by their own bits", "[riscv64][decode][R19][R21]") {
         Row{0x0002'A087, {.bytes = 4, .reg = 1, .fp = true}},          // flw f1, 0(t0)
         Row{0x0002'B107, {.bytes = 8, .reg = 2, .fp = true}},          // fld f2
         Row{0x0012'A027, {.bytes = 4, .reg = 1, .write = true, .fp = true}},  // fsw f1
-        Row{0x0062'A52F, {.bytes = 4, .reg = 10, .write = true, .amo = Amo::add, .source = 6}},   // amoadd.w a0, t1, (t0)
-        Row{0x0862'B52F, {.bytes = 8, .reg = 10, .write = true, .amo = Amo::swap, .source = 6}},  // amoswap.d
+        Row{0x0062'A52F, {.bytes = 4, .reg = 10, .write = true, .sign_extend = true, .amo = Amo::add, .source = 6}},   // amoadd.w a0, t1, (t0)
+        Row{0x0862'B52F, {.bytes = 8, .reg = 10, .write = true, .sign_extend = true, .amo = Amo::swap, .source = 6}},  // amoswap.d
     };
     for (const auto& r : rows) {
         INFO(std::hex << r.insn);

@@ -175,7 +175,7 @@ TEST_CASE("the virtual timer fires on time in a running guest, once", "[timer][A
 GUEST(timer_wfi, GIC_ON "mov x23, #1\nmrs x9, CNTVCT_EL0\nadd x9, x9, x0\nmsr CNTV_CVAL_EL0, x9\nmov x10, #1\nmsr CNTV_CTL_EL0, x10\nisb\n1: wfi\ncbz x21, 1b\nmrs x1, CNTVCT_EL0\nsub x1, x1, x9\nmov x2, x21\n" REPORT);
 
 TEST_CASE("a halted, unbound vCPU names the time at which its timer fires, and the timer fires when it is back", "[timer][A15]") {
-    Machine m(timer_wfi, runtime::frequency() / 100, {.controller = true});
+    Machine m(timer_wfi, runtime::frequency() / 4, {.controller = true});
     const auto start = runtime::now();
     {
         auto b = percpu().bind(m.vcpu());
@@ -218,7 +218,7 @@ TEST_CASE("one clock for the VM: it starts near zero and its vCPUs agree", "[tim
 GUEST(physical_wfi, GIC_ON "mrs x9, CNTPCT_EL0\nadd x9, x9, x0\nmsr CNTP_CVAL_EL0, x9\nmov x10, #1\nmsr CNTP_CTL_EL0, x10\nmsr DAIFSet, #2\n1: wfi\nmrs x11, ISR_EL1\ncbz x11, 1b\nmov x10, #3\nmsr CNTP_CTL_EL0, x10\nmov x1, #77\n" REPORT);
 
 TEST_CASE("the emulated physical timer wakes a guest that waits for it, bound or not", "[timer]") {
-    Machine m(physical_wfi, runtime::frequency() / 200, {.controller = true});
+    Machine m(physical_wfi, runtime::frequency() / 4, {.controller = true});
     {
         auto b = percpu().bind(m.vcpu());
         const auto e = b.run();

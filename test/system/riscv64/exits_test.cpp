@@ -232,6 +232,45 @@ TEST_CASE("registers and instructions of a hypervisor are illegal for the guest,
     CHECK(leaves<exit::Hypercall>(b).args[0] == 2);
 }
 
+GUEST(modify_register, VECTORS "li t1, 6\ncsrrs a0, 0x680, t1\ncsrrc a1, 0x680, t1\ncsrrw a2, 0x680, t1\n" REPORT);
+GUEST(user_register, VECTORS "la t0, 1f\ncsrw sepc, t0\nli t0, 0x100\ncsrc sstatus, t0\nsret\n1: csrr a0, 0x680\nj .\n");
+
+TEST_CASE("a CSR that is read and written is two exits; a process of the guest gets none", "[sysreg]") {
+    Machine m(modify_register, 0, {.policy = {.system_registers = true}});
+    auto b = percpu().bind(m.vcpu());
+    for (const auto& [old, stored] : {std::pair{0x10u, 0x16u}, std::pair{0x17u, 0x11u}, std::pair{0x20u, 6u}}) {
+        CHECK(leaves<exit::SysRegRead>(b).reg == 0x680);
+        REQUIRE(b.complete(old));
+        CHECK(leaves<exit::SysRegWrite>(b).value == stored);
+        REQUIRE(b.retry());
+        CHECK(leaves<exit::SysRegWrite>(b).value == stored);
+        REQUIRE(b.complete());
+    }
+    const auto h = leaves<exit::Hypercall>(b);
+    CHECK(h.args[0] == 0x10);
+    CHECK(h.args[1] == 0x17);
+    CHECK(h.args[2] == 0x20);
+}
+
+TEST_CASE("a guest's process does not reach what its hypervisor emulates for its kernel", "[sysreg][hostile]") {
+    Machine m(user_register, 0, {.policy = {.system_registers = true}});
+    auto b = percpu().bind(m.vcpu());
+    const auto h = leaves<exit::Hypercall>(b);
+    CHECK(h.number == exception);
+    CHECK(h.args[0] == 2);
+}
+
+GUEST(straddle, VECTORS "li t0, 0x40040000\nld a0, -4(t0)\n" REPORT);
+
+TEST_CASE("an access that begins in memory and ends in a device is not a device's", "[mmio]") {
+    Machine m(straddle);
+    auto b = percpu().bind(m.vcpu());
+    const auto f = leaves<exit::NestedPageFault>(b);
+    CHECK(f.addr == ram_base + ram_size);
+    REQUIRE(b.fail());
+    CHECK(leaves<exit::Hypercall>(b).number == exception);
+}
+
 GUEST(counters, VECTORS "rdtime a0\nrdcycle a1\nrdinstret a2\ncsrr a3, 0xC03\n" REPORT);
 
 TEST_CASE("the guest's time is its VM's, and no counter of the machine shows", "[sysreg][R16][R23]") {

@@ -146,6 +146,8 @@ TEST_CASE("stop and reset are terminal; types that are none are refused", "[sbi]
         c.write({&call, 1});
         CHECK(c.run().index() == reason);
         CHECK(c.b.run().error().code == Code::bad_state);
+        CHECK(c.m.vcpu().reset(ram_base).error().code == Code::bad_state);  // still bound
+        CHECK(c.m.vcpu().destroy().error().code == Code::bad_state);
     }
     Caller c(sbi_caller);
     CHECK(c({srst, 0, {3, 0}}).error == invalid_param);
@@ -173,6 +175,23 @@ TEST_CASE("suspend: retentive goes on behind the call, non-retentive starts agai
     const auto h = *c.run().get<exit::Hypercall>();
     CHECK(h.args[1] == 0);
     CHECK(h.args[2] == 0x99);
+}
+
+TEST_CASE("a VM whose policy keeps power calls out has none", "[sbi][policy]") {
+    Machine m(sbi_caller, table.value, {.policy = {.power = false}});
+    auto b = percpu().bind(m.vcpu());
+    for (const Call& c : {Call{hsm, 0, {0, ram_base.value}}, Call{hsm, 1}, Call{hsm, 2}, Call{hsm, 3}, Call{srst, 0}}) {
+        auto* at = reinterpret_cast<std::uint64_t*>(m.host(table));
+        std::ranges::copy(c.a, at);
+        at[6] = c.function;
+        at[7] = c.extension;
+        const auto e = b.run();
+        REQUIRE(e);
+        const auto h = e->get<exit::Hypercall>();
+        REQUIRE(h);
+        CHECK(h->args[0] == not_supported);
+        REQUIRE(b.complete());
+    }
 }
 
 TEST_CASE("suspend types that are none are refused", "[sbi]") {

@@ -1,0 +1,206 @@
+// The device models' register files: any sequence of accesses, lines and bytes, with small models beside them.
+import std;
+import axvcpu;
+import axvcpu.device.gicv3;
+import axvcpu.device.plic;
+import axvcpu.device.pl011;
+import axvcpu.device.ns16550;
+
+using namespace axvcpu;
+
+namespace {
+
+void check(bool good) { if (!good) std::abort(); }
+
+struct TestHal {
+    static auto virt_to_phys(const void*) noexcept -> HostPhysAddr { return {}; }
+    static auto phys_to_virt(HostPhysAddr) noexcept -> void* { return nullptr; }
+    static auto this_cpu() noexcept -> CpuId { return CpuId{0}; }
+    static void kick(CpuId) noexcept {}
+};
+struct Core : VcpuCore {
+    Core(VmCore& vm, std::uint32_t id) : VcpuCore(vm, id, id) {}
+};
+
+struct Input {
+    const std::uint8_t* data;
+    std::size_t size;
+    auto empty() const -> bool { return size == 0; }
+    auto take(std::size_t n) -> std::uint64_t {
+        std::uint64_t v = 0;
+        n = std::min(n, size);
+        __builtin_memcpy(&v, data, n);
+        data += n;
+        size -= n;
+        return v;
+    }
+};
+
+/// The PLIC as the specification's text has it, one source at a time.
+struct PlicModel {
+    static constexpr unsigned sources = device::Plic::sources, harts = 2;
+    std::array<std::uint8_t, sources> priority{};
+    std::array<bool, sources> level{}, pending{}, claimed{};
+    std::array<std::array<bool, sources>, harts> enabled{};
+    std::array<std::uint8_t, harts> threshold{};
+    auto best(unsigned h) const -> unsigned {
+        unsigned found = 0;
+        for (unsigned s = 1; s < sources; ++s)
+            if (pending[s] && enabled[h][s] && priority[s] > threshold[h] && (found == 0 || priority[s] > priority[found])) found = s;
+        return found;
+    }
+    auto claim(unsigned h) -> unsigned {
+        const auto s = best(h);
+        if (s != 0) pending[s] = false, claimed[s] = true;
+        return s;
+    }
+    void complete(unsigned h, std::uint64_t s) {
+        if (s == 0 || s >= sources || !enabled[h][s]) return;
+        claimed[s] = false;
+        if (level[s]) pending[s] = true;
+    }
+    void line(unsigned s, bool high) {
+        if (s == 0 || s >= sources) return;
+        level[s] = high;
+        if (!high) pending[s] = false;
+        else if (!claimed[s]) pending[s] = true;
+    }
+};
+
+void plic(Input in) {
+    VcpuSlot<Core> slots[2];
+    VmCore vm{5, {}, {}, {}, slots, hal_table<TestHal>};
+    Core harts[2]{{vm, 0}, {vm, 1}};
+    for (auto& h : harts) check(vm.add(h).has_value());
+    device::Plic real{vm, {0x1000}};
+    PlicModel model;
+    const auto access = [&](std::uint64_t offset, std::uint64_t value, bool write) {
+        DeviceAccess a{{0x1000 + offset}, value, 4, write};
+        check(real.access(0, a));
+        return a.value;
+    };
+    while (!in.empty()) {
+        const auto op = in.take(1), s = in.take(1) % (PlicModel::sources + 8), h = in.take(1) % 2;
+        const auto value = static_cast<std::uint32_t>(in.take(4));
+        switch (op % 8) {
+            case 0: real.set_line(static_cast<std::uint32_t>(s), value % 2 != 0); model.line(static_cast<unsigned>(s), value % 2 != 0); break;
+            case 1:
+                if (s == 0 || s >= PlicModel::sources) break;
+                access(4 * s, value, true);
+                model.priority[s] = value & 7;
+                break;
+            case 2: {
+                const auto w = s % 3;
+                access(0x2000 + 0x80 * (2 * h + 1) + 4 * w, value, true);
+                for (unsigned b = 0; b < 32; ++b) model.enabled[h][32 * w + b] = (value >> b & 1) != 0 && 32 * w + b != 0;
+                break;
+            }
+            case 3: access(0x20'0000 + 0x1000 * (2 * h + 1), value, true); model.threshold[h] = value & 7; break;
+            case 4: check(access(0x20'0004 + 0x1000 * (2 * h + 1), 0, false) == model.claim(static_cast<unsigned>(h))); break;
+            case 5: access(0x20'0004 + 0x1000 * (2 * h + 1), s, true); model.complete(static_cast<unsigned>(h), s); break;
+            default: {  // anywhere, any width: answers, and changes nothing that the model would not
+                DeviceAccess a{{0x1000 + value % (2 * device::Plic::size)}, 0, static_cast<std::uint8_t>(1u << op / 8 % 4), false};
+                const auto offset = a.addr.value - 0x1000;
+                if (offset >= 0x20'0000 && offset % 0x1000 == 4) break;  // a claim has effects
+                check(real.access(1, a) == (offset < device::Plic::size));
+            }
+        }
+        for (unsigned hart = 0; hart < 2; ++hart) {
+            Interrupt i;
+            check((real.peek(hart, i) ? i.id : 0) == model.best(hart));
+        }
+        for (unsigned w = 0; w < 3; ++w) {
+            std::uint32_t bits = 0;
+            for (unsigned b = 0; b < 32; ++b) bits |= static_cast<std::uint32_t>(model.pending[32 * w + b]) << b;
+            check(access(0x1000 + 4 * w, 0, false) == bits);
+        }
+    }
+}
+
+/// The GIC: what was enabled and not disabled reads so; what is taken was pending, enabled and not taken already.
+void gicv3(Input in) {
+    VcpuSlot<Core> slots[2];
+    VmCore vm{5, {}, {}, {}, slots, hal_table<TestHal>};
+    Core cores[2]{{vm, 0}, {vm, 1}};
+    for (auto& c : cores) check(vm.add(c).has_value());
+    auto gic = std::make_unique<device::Gicv3>(vm, device::Gicv3::Config{{0x0800'0000}, {0x080A'0000}});
+    const auto access = [&](std::uint64_t at, std::uint64_t value, std::uint8_t width, bool write) {
+        DeviceAccess a{{at}, value, width, write};
+        check(gic->access(0, a));
+        return a.value;
+    };
+    std::array<std::uint32_t, 9> enabled{};   // words 1 to 8: SPIs
+    std::array<std::set<std::uint32_t>, 2> taken;
+    while (!in.empty()) {
+        const auto op = in.take(1);
+        const auto word = 1 + static_cast<unsigned>(in.take(1) % 8);
+        const auto value = static_cast<std::uint32_t>(in.take(4));
+        const auto vcpu = static_cast<std::uint32_t>(value >> 31);
+        switch (op % 10) {
+            case 0: access(0x0800'0100 + 4 * word, value, 4, true); enabled[word] |= value; break;
+            case 1: access(0x0800'0180 + 4 * word, value, 4, true); enabled[word] &= ~value; break;
+            case 2: check(access(0x0800'0100 + 4 * word, 0, 4, false) == enabled[word]); break;
+            case 3: gic->set_line(value % 300, op >= 128); break;
+            case 4: {
+                Interrupt i, next;
+                const bool peeked = gic->peek(vcpu, next);
+                if (!gic->take(vcpu, i)) {
+                    check(!peeked);
+                    break;
+                }
+                check(i.id < 288 && (i.id < 32 || (enabled[i.id / 32] >> i.id % 32 & 1) != 0));
+                check(taken[vcpu].insert(i.id).second);                       // not given twice
+                check(i.id < 32 || !taken[1 - vcpu].contains(i.id));          // an SPI not to two
+                break;
+            }
+            case 5:
+                if (taken[vcpu].empty()) break;
+                gic->retire(vcpu, *taken[vcpu].begin(), op >= 128, false);
+                taken[vcpu].erase(taken[vcpu].begin());
+                break;
+            case 6: static_cast<void>(gic->send(vcpu, {.cluster = 0, .targets = static_cast<std::uint16_t>(value), .vector = static_cast<std::uint8_t>(value >> 16), .others = op >= 128})); break;
+            case 7: access(0x0800'0000, value & 3, 4, true); break;
+            case 8: access(0x080A'0000 + 0x1'0000 + (value & 0xFFF), value, static_cast<std::uint8_t>(1u << op / 10 % 4), true); break;
+            default: {
+                const auto at = 0x0800'0000 + value % 0x10'0000;
+                const bool write = op >= 128 && at >= 0x0800'4000 && at < 0x0801'0000;  // routes and reserved places
+                DeviceAccess a{{at}, value, static_cast<std::uint8_t>(1u << op / 10 % 4), write};
+                const bool inside = at < 0x0801'0000 || (at >= 0x080A'0000 && at < 0x080A'0000 + 2 * 0x2'0000);
+                check(gic->access(vcpu, a) == inside);
+            }
+        }
+    }
+}
+
+void uarts(Input in) {
+    std::string out, sent;
+    const auto transmit = [](void* self, std::uint8_t b) noexcept { static_cast<std::string*>(self)->push_back(static_cast<char>(b)); };
+    device::Pl011 pl011(&out, transmit);
+    device::Ns16550 ns16550(&out, transmit);
+    while (!in.empty()) {
+        const auto op = in.take(1), offset = in.take(2), value = in.take(4);
+        const auto width = 1u << op / 8 % 4;
+        switch (op % 6) {
+            case 0: check(pl011.read(offset % device::Pl011::size, width) >> 8 * std::min(width, 4u) == 0); break;
+            case 1: pl011.write(offset % device::Pl011::size, width, value); break;
+            case 2: static_cast<void>(pl011.receive(static_cast<std::uint8_t>(value))); break;
+            case 3: check(ns16550.read(offset % device::Ns16550::size, width) <= 0xFF); break;
+            case 4: ns16550.write(offset % device::Ns16550::size, width, value); break;
+            default: static_cast<void>(ns16550.receive(static_cast<std::uint8_t>(value)));
+        }
+        check(((pl011.read(0x3C, 4) & pl011.read(0x38, 4)) != 0) == pl011.line());
+    }
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+    if (size < 2) return 0;
+    const Input in{data + 1, size - 1};
+    switch (data[0] % 3) {
+        case 0: plic(in); break;
+        case 1: gicv3(in); break;
+        default: uarts(in);
+    }
+    return 0;
+}

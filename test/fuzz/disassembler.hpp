@@ -1,0 +1,55 @@
+// LLVM's disassembler as an oracle. Declares what it uses of llvm-c/Disassembler.h: the library is there with the compiler, the
+// headers are not.
+#pragma once
+import std;
+
+extern "C" {
+void LLVMInitializeAArch64TargetInfo();
+void LLVMInitializeAArch64TargetMC();
+void LLVMInitializeAArch64Disassembler();
+void LLVMInitializeRISCVTargetInfo();
+void LLVMInitializeRISCVTargetMC();
+void LLVMInitializeRISCVDisassembler();
+void* LLVMCreateDisasmCPUFeatures(const char* triple, const char* cpu, const char* features, void*, int, void*, void*);
+std::size_t LLVMDisasmInstruction(void*, std::uint8_t* bytes, std::uint64_t size, std::uint64_t pc, char* out, std::size_t out_size);
+}
+
+namespace fuzz {
+
+/// One instruction as text, split: mnemonic, then operands without spaces. Empty mnemonic: not an instruction.
+struct Text {
+    std::string mnemonic;
+    std::string operands;
+    std::size_t length = 0;
+};
+
+class Disassembler {
+public:
+    Disassembler(const char* triple, const char* features) : context_(LLVMCreateDisasmCPUFeatures(triple, "", features, nullptr, 0, nullptr, nullptr)) {
+        if (context_ == nullptr) std::abort();
+    }
+    auto operator()(std::uint32_t word) const -> Text {
+        std::array<char, 256> out{};
+        auto bytes = std::bit_cast<std::array<std::uint8_t, 4>>(word);
+        Text t;
+        t.length = LLVMDisasmInstruction(context_, bytes.data(), 4, 0, out.data(), out.size());
+        if (t.length == 0) return t;
+        std::string_view s(out.data());
+        s.remove_prefix(std::min(s.find_first_not_of(" \t"), s.size()));
+        const auto end = s.find_first_of(" \t");
+        t.mnemonic = s.substr(0, end);
+        if (end != s.npos) for (const char c : s.substr(end)) if (c != ' ' && c != '\t') t.operands.push_back(c);
+        return t;
+    }
+
+private:
+    void* context_;
+};
+
+/// A mismatch is what a fuzzer is for.
+[[noreturn]] inline void differ(std::uint32_t word, const Text& t, const char* what) {
+    std::fprintf(stderr, "%08x %s %s: %s\n", word, t.mnemonic.c_str(), t.operands.c_str(), what);
+    std::abort();
+}
+
+}  // namespace fuzz

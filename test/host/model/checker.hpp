@@ -1,0 +1,176 @@
+// A checker that runs a few threads of real code over every interleaving, and over every order in which their stores can become
+// visible. Each thread has a store buffer: a relaxed store may pass other locations' stores, a release store passes nothing, a
+// sequentially consistent store or fence empties the buffer, a read-modify-write works on memory (its own earlier stores first,
+// where it releases). Loads are done where they stand.
+//
+// Executions are repeated from the start with another choice each time, depth first, until none is left.
+#pragma once
+#include <ucontext.h>
+import std;
+
+namespace model {
+
+class Checker;
+inline Checker* checker = nullptr;  // the one whose threads run
+
+class Location {
+protected:
+    friend class Checker;
+    std::uint64_t value_ = 0;
+};
+
+class Checker {
+public:
+    /// Runs `make()` for each execution: it builds the state, adds threads, and gives the check to do at the end (true: good).
+    /// Gives the number of executions, or nothing when one failed.
+    static auto explore(const std::function<std::function<bool()>(Checker&)>& make, std::size_t most = 5'000'000) -> std::optional<std::size_t> {
+        Checker c;
+        checker = &c;
+        for (std::size_t n = 1; n <= most; ++n) {
+            c.threads_.clear();
+            c.at_ = 0;
+            const auto check = make(c);
+            c.run();
+            if (!check()) return std::nullopt;
+            while (!c.path_.empty() && c.path_.back().first + 1 == c.path_.back().second) c.path_.pop_back();
+            if (c.path_.empty()) return n;
+            ++c.path_.back().first;
+        }
+        return most;
+    }
+
+    void thread(std::function<void()> body) {
+        auto& t = threads_.emplace_back();
+        t.body = std::move(body);
+        t.stack = std::make_unique_for_overwrite<char[]>(stack_size);
+    }
+
+    // What the atomics below call from a thread's body; outside one (set-up, the check) everything is immediate.
+    auto load(const Location& l) -> std::uint64_t {
+        if (current_ < 0) return l.value_;
+        pause();
+        const auto& buffer = self().buffer;
+        for (auto i = buffer.rbegin(); i != buffer.rend(); ++i) if (i->where == &l) return i->value;
+        return l.value_;
+    }
+    void store(Location& l, std::uint64_t v, std::memory_order order) {
+        if (current_ < 0) {
+            l.value_ = v;
+            return;
+        }
+        pause();
+        self().buffer.push_back({&l, v, order != std::memory_order_relaxed});
+        if (order == std::memory_order_seq_cst) drain();
+    }
+    template <class F> auto modify(Location& l, std::memory_order order, F f) -> std::uint64_t {
+        if (current_ >= 0) {
+            pause();
+            if (order == std::memory_order_seq_cst || order == std::memory_order_acq_rel || order == std::memory_order_release) drain();
+            else drain_one(l);
+        }
+        return std::exchange(l.value_, f(l.value_));
+    }
+    void fence() {
+        if (current_ < 0) return;
+        pause();
+        drain();
+    }
+
+private:
+    static constexpr std::size_t stack_size = 64 * 1024;
+    struct Store { Location* where; std::uint64_t value; bool release; };
+    struct Thread {
+        std::function<void()> body;
+        std::unique_ptr<char[]> stack;
+        ucontext_t context{};
+        std::vector<Store> buffer;
+        bool started = false, done = false;
+    };
+
+    auto self() -> Thread& { return threads_[static_cast<std::size_t>(current_)]; }
+    void pause() { swapcontext(&self().context, &scheduler_); }
+    void drain() {
+        for (auto& s : self().buffer) s.where->value_ = s.value;
+        self().buffer.clear();
+    }
+    void drain_one(Location& l) {
+        auto& b = self().buffer;
+        for (auto& s : b) if (s.where == &l) l.value_ = s.value;
+        std::erase_if(b, [&](const Store& s) { return s.where == &l; });
+    }
+    static auto may_leave(const std::vector<Store>& b, std::size_t i) -> bool {
+        for (std::size_t j = 0; j < i; ++j) if (b[j].where == b[i].where || b[i].release) return false;
+        return true;
+    }
+    auto choose(std::size_t n) -> std::size_t {
+        if (at_ == path_.size()) path_.emplace_back(0, n);
+        return path_[at_++].first;
+    }
+    static void entry() {
+        auto* c = checker;
+        c->self().body();
+        c->self().done = true;
+        c->pause();
+    }
+    void step(std::size_t t) {
+        current_ = static_cast<int>(t);
+        auto& thread = threads_[t];
+        if (!thread.started) {
+            thread.started = true;
+            getcontext(&thread.context);
+            thread.context.uc_stack.ss_sp = thread.stack.get();
+            thread.context.uc_stack.ss_size = stack_size;
+            thread.context.uc_link = nullptr;
+            makecontext(&thread.context, entry, 0);
+        }
+        swapcontext(&scheduler_, &thread.context);
+        current_ = -1;
+    }
+    void run() {
+        for (;;) {
+            std::vector<std::pair<std::size_t, std::size_t>> actions;  // thread and 0, or thread and 1 + store
+            for (std::size_t t = 0; t < threads_.size(); ++t) {
+                if (!threads_[t].done) actions.emplace_back(t, 0);
+                for (std::size_t i = 0; i < threads_[t].buffer.size(); ++i)
+                    if (may_leave(threads_[t].buffer, i)) actions.emplace_back(t, 1 + i);
+            }
+            if (actions.empty()) return;
+            const auto [t, what] = actions[choose(actions.size())];
+            if (what == 0) {
+                step(t);
+                continue;
+            }
+            auto& b = threads_[t].buffer;
+            b[what - 1].where->value_ = b[what - 1].value;
+            b.erase(b.begin() + static_cast<std::ptrdiff_t>(what - 1));
+        }
+    }
+
+    std::deque<Thread> threads_;
+    std::vector<std::pair<std::size_t, std::size_t>> path_;  // choice and how many there were
+    std::size_t at_ = 0;
+    int current_ = -1;
+    ucontext_t scheduler_{};
+};
+
+/// std::atomic as far as the SDK uses it. `Weaken` maps each order to the one that is really used: for broken variants.
+template <class T, auto Weaken = [](std::memory_order o) { return o; }>
+class Atomic : public Location {
+public:
+    constexpr Atomic(T v = {}) { value_ = static_cast<std::uint64_t>(v); }
+    auto load(std::memory_order = std::memory_order_seq_cst) const -> T { return static_cast<T>(checker->load(*this)); }
+    void store(T v, std::memory_order o = std::memory_order_seq_cst) { checker->store(*this, static_cast<std::uint64_t>(v), Weaken(o)); }
+    auto fetch_or(T v, std::memory_order o = std::memory_order_seq_cst) -> T { return modify(o, [&](auto old) { return old | static_cast<std::uint64_t>(v); }); }
+    auto fetch_and(T v, std::memory_order o = std::memory_order_seq_cst) -> T { return modify(o, [&](auto old) { return old & static_cast<std::uint64_t>(v); }); }
+    auto compare_exchange_strong(T& expected, T desired, std::memory_order o = std::memory_order_seq_cst) -> bool {
+        const auto old = modify(o, [&](auto v) { return v == static_cast<std::uint64_t>(expected) ? static_cast<std::uint64_t>(desired) : v; });
+        const bool done = old == expected;
+        expected = old;
+        return done;
+    }
+
+private:
+    template <class F> auto modify(std::memory_order o, F f) -> T { return static_cast<T>(checker->modify(*this, Weaken(o), f)); }
+};
+
+}  // namespace model
