@@ -213,6 +213,8 @@ auto next_part(Vcpu&, Exit& out) noexcept -> bool;
 auto on_sysreg(Vcpu&, Esr, Exit& out) noexcept -> bool;
 // interrupt.cpp: list registers. All on the vCPU's CPU, interrupts masked.
 void refresh_interrupts(Vcpu&) noexcept;
+/// An SGI of the vCPU to itself, where its list register can be used again as it stands. False: the long way.
+auto repeat_sgi(Vcpu&, std::uint32_t id) noexcept -> bool;
 auto interrupt_waits(Vcpu&) noexcept -> bool;   ///< something is posted, pending in the model or in a list register
 void drop_interrupts(Vcpu&) noexcept;           ///< unbound: everything goes back to the model, as at a reset
 auto on_interrupt(Vcpu&, Exit& out) noexcept -> bool;

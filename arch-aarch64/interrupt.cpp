@@ -89,6 +89,38 @@ auto displace(Vcpu& v, const Interrupt& next, const InterruptControllerTable& c)
     return true;
 }
 
+/// The list register that this interrupt was last put into and that is still its own; -1: none.
+auto place_of(const Vcpu& v, std::uint32_t id) noexcept -> int {
+    for (auto used = v.lr_used; used != 0; used &= used - 1)
+        if (const auto n = std::countr_zero(used); v.lr[static_cast<unsigned>(n)] == id) return n;
+    return -1;
+}
+
+}  // namespace
+
+// An interrupt that the guest has ended stays "in the CPU's hands" until the list registers are looked at again. One that comes again
+// before that is made pending where it was: nothing has to go back to the model and forth.
+auto repeat_sgi(Vcpu& v, std::uint32_t id) noexcept -> bool {
+    const auto n = place_of(v, id);
+    const auto& c = v.vm().controller();
+    if (n < 0 || !c.wanted(c.self, v.id(), id, false)) return false;  // it may have been disabled meanwhile
+    const auto value = read_list_register(static_cast<unsigned>(n));
+    write_list_register(static_cast<unsigned>(n), value | ListRegister::pending);
+    return true;
+}
+
+namespace {
+/// The same for the guest's timer: its physical interrupt becomes active once more. False: the long way.
+auto repeat_timer(Vcpu& v) noexcept -> bool {
+    const auto n = place_of(v, virtual_timer);
+    const auto& c = v.vm().controller();
+    if (n < 0 || !c.wanted(c.self, v.id(), virtual_timer, false)) return false;
+    const ListRegister lr{read_list_register(static_cast<unsigned>(n))};
+    if (!lr.is(ListRegister::hardware) || lr.is(ListRegister::pending | ListRegister::active)) return false;
+    set_timer_active(v, true);
+    write_list_register(static_cast<unsigned>(n), lr.value | ListRegister::pending);
+    return true;
+}
 }  // namespace
 
 void refresh_interrupts(Vcpu& v) noexcept {
@@ -128,6 +160,7 @@ void refresh_interrupts(Vcpu& v) noexcept {
 auto on_interrupt(Vcpu& v, Exit& out) noexcept -> bool {
     const auto& c = v.vm().controller();
     bool ours = false;
+    if (v.timer_linked && !v.has(Vcpu::deadline_armed) && timer_fires(v) && repeat_timer(v)) return false;
     if (c && v.hal->local_interrupt_controller != nullptr && !v.machine().passthrough_timer && timer_fires(v)) {
         if (v.timer_linked) refresh_interrupts(v);  // the guest may have ended the last one: nobody has told us
         if (!v.timer_linked) {

@@ -23,6 +23,8 @@ auto undefined(Vcpu& v) noexcept -> bool {
 
 auto on_sgi(Vcpu& v, std::uint64_t value, Exit& out) noexcept -> bool {
     const auto sgi = decode_sgi(value);
+    const auto me = v.hardware_id();
+    if (sgi.cluster == (me & ~std::uint64_t{0xF}) && sgi.targets == 1u << (me & 0xF) && !sgi.others && v.lr_used != 0 && repeat_sgi(v, sgi.id)) return done(v);
     const exit::SendIpi ipi{sgi.cluster, sgi.targets, sgi.id, sgi.others};
     if (const auto& c = v.vm().controller(); c) {
         if (c.send(c.self, v.id(), ipi)) refresh_interrupts(v);  // to itself, too: no need to go through the mailbox

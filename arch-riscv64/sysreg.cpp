@@ -28,8 +28,8 @@ auto on_wait(Vcpu& v) noexcept -> bool {
 }
 
 /// The counters beside `time` read as zero where the guest may look at them: there is no PMU, and some guests look.
-auto on_counter(Vcpu& v, const CsrAccess& a) noexcept -> bool {
-    v.set_x(a.rd, 0);
+auto read_zero(Vcpu& v, unsigned rd) noexcept -> bool {
+    v.set_x(rd, 0);
     v.advance(4);
     return false;
 }
@@ -38,7 +38,7 @@ auto on_csr(Vcpu& v, const CsrAccess& a, std::uint32_t insn, bool from_vs) noexc
     constexpr std::uint16_t cycle = 0xC00, last_counter = 0xC1F;
     // A process of the guest reaches what its kernel lets it: user registers, and counters by scounteren.
     if (!from_vs && ((a.csr >> 8 & 3) != 0 || (a.csr >= cycle && a.csr <= last_counter && (read<"scounteren">() >> (a.csr & 31) & 1) == 0))) return illegal(v, insn);
-    if (a.csr >= cycle && a.csr <= last_counter && a.csr != csr_of<"time"> && !a.writes) return on_counter(v, a);
+    if (a.csr >= cycle && a.csr <= last_counter && a.csr != csr_of<"time"> && !a.writes) return read_zero(v, a.rd);
     if (!v.vm().policy().system_registers) return illegal(v, insn);
     v.context.raw<"stval">() = insn;  // for fail()
     auto& p = v.pending;
@@ -73,6 +73,8 @@ auto csr_result(const Vcpu& v) noexcept -> std::uint64_t {
 
 auto on_virtual_instruction(Vcpu& v) noexcept -> bool {
     auto insn = static_cast<std::uint32_t>(read<"stval">());
+    constexpr std::uint32_t counter_mask = 0xFE0F'F07F, read_counter = 0xC000'2073;  // csrrs rd, 0xC00 to 0xC1F, x0
+    if ((insn & counter_mask) == read_counter && (v.context.get<"sstatus">() & sstatus::spp) != 0) return read_zero(v, insn >> 7 & 31);
     if (insn == 0) {
         const auto read_back = fetch(v);
         if (!read_back) return false;

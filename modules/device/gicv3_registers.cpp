@@ -108,6 +108,7 @@ auto Gicv3::distributor(std::uint64_t offset, DeviceAccess& a) noexcept -> std::
             if (a.write) p.store(static_cast<std::uint8_t>(a.value >> 8 * i & 0xF8), relaxed);
             value |= std::uint64_t{p.load(relaxed)} << 8 * i;
         }
+        if (const auto id = static_cast<std::uint32_t>(offset - 0x400); a.write && id >= first_spi && id <= last_spi) changed(0, id / 32, ~0u);
         return value;
     }
     if (byte_range(0x0C00, 0x0D00)) {  // ICFGR
@@ -167,6 +168,7 @@ auto Gicv3::redistributor(std::uint32_t owner, std::uint64_t offset, DeviceAcces
             if (a.write) p.store(static_cast<std::uint8_t>(a.value >> 8 * i & 0xF8), relaxed);
             value |= std::uint64_t{p.load(relaxed)} << 8 * i;
         }
+        if (a.write) changed(owner, 0, ~0u);  // one that is in the CPU's hands has its old priority there
         return value;
     }
     if (offset == 0xC00) return 0xAAAA'AAAA;  // ICFGR0: SGIs are edges

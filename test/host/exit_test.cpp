@@ -36,3 +36,32 @@ TEST_CASE("names stand at the reasons' indices", "[exit]") {
     CHECK(exit_names[Exit{exit::Unknown{}}.index()] == "Unknown");
     CHECK(exit_names[Exit{exit::FailEntry{}}.index()] == "FailEntry");
 }
+
+TEST_CASE("a call's registers are read where they stand; a copy of the exit keeps what they were", "[exit]") {
+    std::array<std::uint64_t, 7> registers{9, 1, 2, 3, 4, 5, 6};
+    Exit e{exit::Nothing{}};
+    e.call_at(&registers[0], &registers[1]);
+    e.set_call(true);
+    REQUIRE(e.is<exit::Hypercall>());
+    const Exit copy = e;
+    registers = {};
+    CHECK(e.get<exit::Hypercall>()->number == 0);
+    CHECK(copy.get<exit::Hypercall>()->number == 9);
+    CHECK(copy.get<exit::Hypercall>()->args[5] == 6);
+    CHECK(copy.get<exit::Hypercall>()->secure);
+    // The registers' places outlive other reasons, and assignment to itself.
+    e = exit::MmioRead{{0x1000}, 4, 0, 1};
+    CHECK(e.get<exit::MmioRead>()->addr.value == 0x1000);
+    const Exit& same = e;
+    e = same;
+    CHECK(e.is<exit::MmioRead>());
+    registers[0] = 11;
+    e.set_call(false);
+    CHECK(e.get<exit::Hypercall>()->number == 11);
+    Exit other{exit::Halt{}};
+    other = copy;
+    CHECK(other.get<exit::Hypercall>()->args[0] == 1);
+    other = Exit{exit::Kicked{}};
+    CHECK(other.match([](exit::Kicked) { return 1; }, [](auto) { return 2; }) == 1);
+    CHECK(Exit{exit::FailEntry{7, 1}}.match([](exit::FailEntry f) { return f.reason; }, [](auto) { return std::uint64_t{0}; }) == 7);
+}

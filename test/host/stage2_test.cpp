@@ -3,6 +3,7 @@
 import std;
 import axvcpu;
 import axvcpu.aarch64;
+import axvcpu.riscv64;
 
 using namespace axvcpu;
 
@@ -35,13 +36,13 @@ struct Tables {
     HostPhysAddr root;
     Stage2 s;
     std::vector<std::pair<std::uint64_t, std::uint64_t>> flushed;
-    Tables(unsigned l, unsigned b, std::size_t* limit = nullptr)
-        : levels(l), bits(b), root(make_root(l, b)), s(aarch64::stage2_format, root, l, b, {limit, take, give}, hal_table<TestHal>) {
+    Tables(unsigned l, unsigned b, std::size_t* limit = nullptr, const Stage2Format& format = aarch64::stage2_format)
+        : levels(l), bits(b), root(make_root(format, l, b)), s(format, root, l, b, {limit, take, give}, hal_table<TestHal>) {
         s.set_maintenance({this, [](void* self, GuestPhysAddr a, std::uint64_t n) noexcept { static_cast<Tables*>(self)->flushed.emplace_back(a.value, n); }});
     }
-    static auto make_root(unsigned l, unsigned b) -> HostPhysAddr {
+    static auto make_root(const Stage2Format& format, unsigned l, unsigned b) -> HostPhysAddr {
         Arena::reset();
-        const auto size = Stage2::root_size(aarch64::stage2_format, l, b);
+        const auto size = Stage2::root_size(format, l, b);
         Arena::used = size;
         return TestHal::virt_to_phys(Arena::memory);
     }
@@ -180,4 +181,56 @@ TEST_CASE("no table is wider than the machine's physical addresses", "[stage2][A
     CHECK_FALSE(stage2_shape_ok(5, 48, 48));
     CHECK((aarch64::vtcr(4, 48, 6, 16) >> 16 & 7) == 5);  // PS is capped
     CHECK((aarch64::vtcr(3, 39, 4, 8) & 0x3F) == 25);     // T0SZ
+}
+
+TEST_CASE("every format does the same: AArch64, Sv39x4, Sv48x4, Sv57x4", "[stage2][R17]") {
+    const auto which = GENERATE(0, 1, 2, 3);
+    const auto& format = which == 0 ? aarch64::stage2_format : riscv64::stage2_format;
+    const unsigned levels = which == 0 ? 3 : 2 + static_cast<unsigned>(which);
+    const unsigned bits = which == 0 ? 39 : riscv64::guest_address_bits(levels);
+    Tables t(levels, bits, nullptr, format);
+    CHECK(t.s.levels() == levels);
+    CHECK(t.s.address_bits() == bits);
+    CHECK(t.s.root().value == t.root.value);
+    REQUIRE(t.s.map({0x8000'0000}, {0x1'0000'0000}, 2 * mib2, {}, MemoryType::normal));
+    REQUIRE(t.s.map({(std::uint64_t{1} << bits) - 4096}, {0x5000}, 4096, {.write = false}, MemoryType::normal));
+    CHECK(t.s.walk({(std::uint64_t{1} << bits) - 1})->address.value == 0x5FFF);
+    CHECK(t.s.walk({0x8000'1234})->address.value == 0x1'0000'1234);
+    CHECK(t.s.walk({0x8000'1234})->size == mib2);
+    // A page of the block: the block is split, the rest stays what it was.
+    REQUIRE(t.s.protect({0x8000'1000}, 4096, {.write = false, .execute = false}));
+    CHECK(t.s.walk({0x8000'1000})->permissions == Permissions{.write = false, .execute = false});
+    CHECK(t.s.walk({0x8000'1000})->size == 4096);
+    CHECK(t.s.walk({0x8000'2000})->permissions == Permissions{});
+    CHECK_FALSE(t.flushed.empty());
+    REQUIRE(t.s.protect({0x8000'0000}, 2 * mib2, {}));
+    CHECK(t.s.walk({0x8000'1000})->permissions == Permissions{});
+    t.flushed.clear();
+    REQUIRE(t.s.unmap({0x8000'1000}, 4096));
+    CHECK(t.flushed.size() == 1);
+    CHECK(t.s.walk({0x8000'1000}).error().code == Code::absent);
+    CHECK(t.s.walk({0x8000'0000}));
+}
+
+TEST_CASE("no permission at all is refused where an entry cannot say it", "[stage2]") {
+    constexpr Permissions none{.read = false, .write = false, .execute = false};
+    Tables ours(3, 41, nullptr, riscv64::stage2_format);
+    CHECK(ours.s.map({0x1000}, {0x1000}, 4096, none, MemoryType::normal).error().code == Code::bad_value);
+    REQUIRE(ours.s.map({0}, {0}, mib2, {}, MemoryType::normal));
+    CHECK(ours.s.protect({0}, mib2, none).error().code == Code::bad_value);
+    CHECK(ours.s.walk({0})->permissions == Permissions{});
+    Tables theirs(3, 39);
+    REQUIRE(theirs.s.map({0}, {0}, mib2, {}, MemoryType::normal));
+    REQUIRE(theirs.s.protect({0}, mib2, none));
+    CHECK(theirs.s.walk({0})->permissions == none);
+}
+
+TEST_CASE("hgatp: mode, VMID and root", "[stage2][riscv64]") {
+    CHECK(riscv64::hgatp(3, 5, 0x8000'4000) == (std::uint64_t{8} << 60 | std::uint64_t{5} << 44 | 0x80004));
+    CHECK(riscv64::hgatp_mode(4) == 9);
+    CHECK(riscv64::hgatp_mode(5) == 10);
+    CHECK(riscv64::hgatp_mode(2) == 0);
+    CHECK(riscv64::guest_address_bits(3) == 41);
+    CHECK(Stage2::root_size(riscv64::stage2_format, 3, 41) == 0x4000);
+    CHECK(Stage2::root_size(riscv64::stage2_format, 3, 39) == 0x4000);  // whatever the guest has, the hardware reads 16 KiB
 }

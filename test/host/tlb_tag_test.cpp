@@ -86,3 +86,19 @@ TEST_CASE("a domain refuses more CPUs than it has tags", "[tlb_tag]") {
     CHECK(d.add(cpus[2], 2));
     CHECK_FALSE(d.add(cpus[3], 2));
 }
+
+TEST_CASE("a CPU that is taken away does not hold tags back, and a tag that is renounced is not used again", "[tlb_tag]") {
+    TlbTagDomain d;
+    TlbTagCpu a, b;
+    REQUIRE(d.add(a, 2));
+    REQUIRE(d.add(b, 2));
+    TlbTag vm{};
+    const auto first = d.assign(b, vm, 0).tag;
+    d.renounce(vm);
+    CHECK(d.assign(a, vm, 0).tag.value != first.value);
+    d.remove(b);
+    d.remove(b);  // twice is no harm
+    std::array<TlbTag, 8> vms{};
+    for (auto& v : vms) CHECK(d.assign(a, v, 0).tag.value != 0);
+    CHECK(d.generation() > 1);
+}

@@ -78,3 +78,47 @@ TEST_CASE("memory is where the VM says, to the byte", "[vm]") {
     CHECK_FALSE(f.vm.is_ram({0x4000'1000}));
     CHECK_FALSE(f.vm.is_ram({0x3FFF'FFFF}));
 }
+
+TEST_CASE("what a VM and its vCPUs say of themselves", "[vm]") {
+    Fixture f;
+    Core a(f.vm, 0, 0x100, true);
+    REQUIRE(f.vm.add(a));
+    CHECK(&a.vm() == &f.vm);
+    CHECK(f.vm.id() == 5);
+    CHECK(f.vm.stage2_root().value == 0);
+    CHECK(f.vm.hal().this_cpu() == CpuId{0});
+    CHECK(f.vm.policy().hypercalls);
+    CHECK(a.state() == State::off);
+    CHECK(a.power() == Power::off);
+    REQUIRE(a.request_power_on({0x4000'0000}, 1));
+    CHECK(a.power() == Power::on_pending);
+    a.cancel_power_on();
+    CHECK(a.power() == Power::off);
+    CHECK(a.last_exit().is<exit::Nothing>());
+    CHECK(a.refusal().what == nullptr);
+    f.vm.remove(a);
+    CHECK(f.vm.vcpu(0) == nullptr);
+    CHECK(f.vm.vcpu(77) == nullptr);
+}
+
+TEST_CASE("who unmaps waits for who reads", "[vm]") {
+    Fixture f;
+    Core a(f.vm, 0, 0x100);
+    REQUIRE(f.vm.add(a));
+    f.vm.await_readers();  // nobody reads: at once
+    {
+        const VcpuCore::Reading reading(a);
+        CHECK(a.reading());
+    }
+    CHECK_FALSE(a.reading());
+    f.vm.await_readers();
+}
+
+TEST_CASE("memory of several ranges, and of none", "[vm]") {
+    VcpuSlot<Core> slots[1];
+    const GuestRange ranges[]{{{0x1000}, 0x1000}, {{0x4000}, 0x1000}, {{0x8000}, 0x2000}};
+    const VmCore several{1, {}, ranges, {}, slots, hal_table<TestHal>}, none{2, {}, {}, {}, slots, hal_table<TestHal>};
+    for (const std::uint64_t inside : {0x1000, 0x1FFF, 0x4800, 0x9FFF}) CHECK(several.is_ram({inside}));
+    for (const std::uint64_t outside : {0x0, 0xFFF, 0x2000, 0x5000, 0xA000}) CHECK_FALSE(several.is_ram({outside}));
+    CHECK_FALSE(none.is_ram({0}));
+}

@@ -206,7 +206,8 @@ TEST_CASE("a vCPU bound on one CPU is refused on another", "[smp][misuse]") {
     auto b = percpu().bind(m.vcpu());
     CHECK_FALSE(b);
     CHECK(b.error().code == Code::bad_state);
-    CHECK(m.vcpu().get(pc_id).error().code == Code::bad_state);
+    const auto refused = m.vcpu().get(pc_id).error().code;  // it may have left for a moment, and is another CPU's even so
+    CHECK((refused == Code::bad_state || refused == Code::wrong_cpu));
     m.vm.core().notify(0, Event::kick);
     finish();
     CHECK(job.reason == Exit::index_of<exit::Kicked>());

@@ -177,3 +177,45 @@ TEST_CASE("one candidate in each of several words: all are taken", "[gicv3][A21]
     while (auto id = f.take(0)) seen.insert(*id);
     CHECK(seen == std::set<std::uint32_t>{2, 40, 70, 200});
 }
+
+TEST_CASE("attached to a VM: its window, its private lines, what is most urgent", "[gicv3]") {
+    Fixture f;
+    f.vm.attach(f.gic);
+    const auto& c = f.vm.controller();
+    REQUIRE(c);
+    CHECK(c.window.contains({gicd}));
+    CHECK(c.window.contains({gicr + 3 * 0x2'0000 - 1}));
+    CHECK_FALSE(c.window.contains({gicr + 3 * 0x2'0000}));
+    CHECK_FALSE(c.window.contains({gicd - 1}));
+    const auto sgi_base = gicr + 0x1'0000;
+    f.write(sgi_base + 0x80, ~0u);
+    f.write(sgi_base + 0x100, ~0u);
+    for (unsigned i = 0; i < 32; i += 4) f.write(sgi_base + 0x400 + i, 0xA0A0'A0A0);
+    Interrupt next;
+    CHECK_FALSE(c.peek(c.self, 0, next));
+    c.line(c.self, 0, 27, true);
+    REQUIRE(c.peek(c.self, 0, next));
+    CHECK(next.id == 27);
+    CHECK(next.level);
+    c.line(c.self, 0, 27, false);
+    CHECK_FALSE(c.peek(c.self, 0, next));
+    c.line(c.self, 0, 99, true);   // no private line
+    c.line(c.self, 77, 27, true);  // no such vCPU
+    CHECK_FALSE(c.peek(c.self, 0, next));
+    CHECK(c.send(c.self, 0, {.cluster = 0, .targets = 1, .vector = 4, .others = false}));
+    CHECK_FALSE(c.send(c.self, 0, {.cluster = 0, .targets = 2, .vector = 4, .others = false}));
+    // Two at once: the one with the lower priority value first, the other stays.
+    f.write(sgi_base + 0x400 + 5, 0x20, 1);
+    CHECK(c.send(c.self, 0, {.cluster = 0, .targets = 1, .vector = 5, .others = false}));
+    REQUIRE(c.take(c.self, 0, next));
+    CHECK(next.id == 5);
+    REQUIRE(c.take(c.self, 0, next));
+    CHECK(next.id == 4);
+    CHECK_FALSE(c.take(c.self, 0, next));
+    CHECK(c.wanted(c.self, 0, 4, false));
+    c.retire(c.self, 0, 4, true, false);
+    REQUIRE(c.take(c.self, 0, next));
+    CHECK(next.id == 4);
+    DeviceAccess d{{gicd}, 0, 4, false};
+    CHECK(c.access(c.self, 0, d));
+}

@@ -122,3 +122,16 @@ TEST_CASE("CSR instructions: what is read, what is written", "[riscv64][decode]"
     CHECK(instruction_length(0x0000'0013) == 4);
     CHECK(instruction_length(0x0000'001F) == 0);
 }
+
+TEST_CASE("every atomic operation has its name, LR, SC and wider ones have none", "[riscv64][decode]") {
+    const std::array<std::pair<std::uint32_t, Amo>, 9> known{{{0x01, Amo::swap}, {0x00, Amo::add}, {0x04, Amo::exclusive_or}, {0x0C, Amo::bit_and}, {0x08, Amo::bit_or},
+                                                              {0x10, Amo::min}, {0x14, Amo::max}, {0x18, Amo::min_unsigned}, {0x1C, Amo::max_unsigned}}};
+    for (std::uint32_t op = 0; op < 32; ++op) {
+        const auto a = decode_instruction(op << 27 | 6 << 20 | 5 << 15 | 2 << 12 | 10 << 7 | 0x2F);
+        const auto at = std::ranges::find(known, op, &std::pair<std::uint32_t, Amo>::first);
+        REQUIRE(a.has_value() == (at != known.end()));
+        if (a) CHECK(a->amo == at->second);
+    }
+    CHECK_FALSE(decode_instruction(6 << 20 | 5 << 15 | 4 << 12 | 10 << 7 | 0x2F));  // 128 bits
+    CHECK(amo_result({.bytes = 4}, 1, 2) == 0);
+}
