@@ -1,6 +1,6 @@
 #!/bin/bash
 # What a fresh machine needs: packages, pinned sources, guests, sysroots. Each step does nothing when it is done already.
-# Usage: setup.sh packages | sources | guest ARCH | sysroot ARCH | all [--offline] | where guest|sysroot ARCH ; several steps may follow each other.
+# Usage: setup.sh packages | sources | lint | guest ARCH | sysroot ARCH | all [--offline] | where guest|sysroot ARCH ; several steps may follow each other.
 set -euo pipefail
 root=${AX_ROOT:?} cache=${AX_CACHE:?}
 offline=
@@ -13,6 +13,12 @@ packages_backports=(meson qemu-system-arm qemu-system-misc qemu-user opensbi)
 packages=(clang-22 lld-22 llvm-22 clang-format-22 libc++-22-dev libc++abi-22-dev libclang-rt-22-dev ninja-build cpio xz-utils python3 ca-certificates)
 
 version_at_least() { [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]; }
+install_lint() {
+  command -v clang-tidy-22 >/dev/null && return
+  [ -z "$offline" ] || failed "clang-tidy-22 is missing, and --offline forbids to install it"
+  say "installing clang-tidy-22 with apt"
+  as_root apt-get install -y -qq --no-install-recommends clang-tidy-22 >&2 || failed "clang-tidy-22 cannot be installed: see above"
+}
 check_versions() {
   local v
   v=$(meson --version) && version_at_least "$v" 1.7 || failed "Meson $v is too old: 1.7 or later is needed"
@@ -135,6 +141,7 @@ while (($#)); do
   case $1 in
     packages) install_packages ;;
     sources) sources ;;
+    lint) install_lint ;;
     guest) guest "$2"; shift ;;
     sysroot) sysroot "$2"; shift ;;
     where) case $2 in guest) echo "$cache/$(guest_name "$3")" ;; sysroot) echo "$cache/$(sysroot_name "$3")" ;; esac; shift 2 ;;

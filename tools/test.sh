@@ -49,9 +49,24 @@ tap() { # label rerun-command file status
   fi
   if ((bad > 0)); then
     grep -aE '^(not ok|#  )' "$file" | sed 's/^/  /'
-    echo "  rerun: $rerun"
+    [ "$status" != 2 ] || grep -aqE '^(not )?ok ' "$file" || near
+    local name
+    grep -a '^not ok' "$file" | sed 's/^not ok [0-9]* - //; s/,/\\,/g' | head -n 5 | while read -r name; do
+      echo "  rerun: ${rerun/NAME/\"$name\"}"
+      [ -z "${debugger:-}" ] || echo "  in gdb: AX_ROOT=$root $debugger \"--append=${name// /%20}\""
+    done
+    grep -aq '^not ok' "$file" || echo "  rerun: $rerun"
   fi
   result "$label" "$good" "$bad"
+}
+
+# Cases whose names have a word of what was asked for: of the suites natively, which list them fastest, and by their sources.
+near() {
+  local word
+  echo "  no case has this name; near ones:"
+  for word in ${catch2[*]}; do
+    [ ${#word} -lt 4 ] || grep -rhoi "TEST_CASE(\"[^\"]*${word//[^a-zA-Z0-9 ]/}[^\"]*\"" "$root"/test/host "$root"/test/system
+  done | sed 's/TEST_CASE(/    /' | sort -u | head -n 8
 }
 
 # One yes-or-no check: check LABEL COMMAND...; prints what the command said when it failed.
@@ -88,7 +103,9 @@ level_build() {
     check "trampoline is the same bytes, $arch" "$root/test/budget/trampoline.sh" "$root/build/$arch" "$root/build/$arch-test"
   done
   check "a project that has the SDK as subproject" "$root/test/budget/downstream.sh"
+  check "an installed SDK, by clang and lld alone" "$root/test/budget/installed.sh" "$root/build/aarch64"
   check "incremental builds" "$root/test/budget/incremental.sh" "$root/build/aarch64"
+  check "recipes are the code that is tested" python3 "$root/tools/recipes.py" --check
   check "sources compile as C++23" "$root/tools/build.sh" "$root/build/host-c++23" --native-file "$root/cross/native.ini" -Dcpp_std=c++23 -Dtests=false
 }
 
@@ -148,7 +165,9 @@ suites() {
   local arch=$1 label=$2 words="-r cases $3" a; shift 3
   for a in "${catch2[@]}"; do words+=" ${a// /%20}"; done
   python3 "$root/tools/machine.py" --arch $arch --bare "$root/build/$arch-test/test/system/system-suites.elf" --timeout 400 "$@" "--append=$words" >"$log/system" 2>&1 </dev/null
-  tap "system $arch $label" "ax test system $arch -- NAME" "$log/system" $?
+  local status=$?
+  debugger="python3 $root/tools/machine.py --arch $arch --debug --bare $root/build/$arch-test/test/system/system-suites.elf $*" \
+    tap "system $arch $label" "ax test system $arch -- NAME" "$log/system" $status
 }
 
 level_system() {
