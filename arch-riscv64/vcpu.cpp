@@ -230,9 +230,9 @@ auto leave(Vcpu& v, std::uint64_t cause) noexcept -> bool {
 [[gnu::noinline]] void go_on(Vcpu& v, std::uint64_t cause) noexcept {
     if (!leave(v, cause)) run_loop(v);
 }
-[[gnu::noinline]] void go_on_after_fault(Vcpu& v, std::uint64_t cause) noexcept {
-    const auto plain = plain_access(v, cause);
-    if (plain == Plain::done || (plain == Plain::no && !on_guest_page_fault(v, cause))) run_loop(v);
+/// scause still says what it was: nothing has trapped since.
+[[gnu::noinline]] void go_on_after(Vcpu& v, Plain plain) noexcept {
+    if (plain == Plain::done || !on_guest_page_fault(v, read<"scause">())) run_loop(v);
 }
 
 /// Timers, before an entry. True: nothing else is special about it.
@@ -279,7 +279,7 @@ auto Arch::run(Vcpu& v, std::uint64_t deadline, CpuId here) noexcept -> bool {
             v.call_number = v.x(17) << 32 | static_cast<std::uint32_t>(v.x(16));
             v.exit_.set_call(false);
         } else if (cause == cause::load_guest_page || cause == cause::store_guest_page) {
-            go_on_after_fault(v, cause);
+            if (const auto plain = plain_access(v, cause); plain != Plain::exit) go_on_after(v, plain);
         } else {
             go_on(v, cause);
         }

@@ -6,10 +6,12 @@ mkdir -p "${dir%/*}"
 exec 8>"${dir%/*}/.lock-${dir##*/}"
 flock 8
 log=$(mktemp); trap 'rm -f "$log"' EXIT
-if ! [ -f "$dir/build.ninja" ] || [ "$(cat "$dir/.arguments" 2>/dev/null)" != "$*" ]; then
+# What the build was configured with: the arguments, and what the machine files among them say.
+wanted="$* $(for a; do case $a in *.ini) cksum <"$a" ;; esac; done | cksum)"
+if ! [ -f "$dir/build.ninja" ] || [ "$(cat "$dir/.arguments" 2>/dev/null)" != "$wanted" ]; then
   rm -rf "$dir"
   meson setup "$dir" "${AX_ROOT:?}" "$@" >"$log" 2>&1 || { cat "$log" >&2; rm -rf "$dir"; echo "ax: meson setup of $dir failed: see above" >&2; exit 1; }
-  echo "$*" >"$dir/.arguments"
+  echo "$wanted" >"$dir/.arguments"
 fi
 if [ -t 2 ] && [ -z "${AX_VERBOSE:-}" ]; then
   ninja -C "$dir" >&2 || { echo "ax: the build in $dir failed: see above" >&2; exit 1; }

@@ -3,7 +3,7 @@
 mutation must apply, compile, change what is built, and make a test fail; one that only hangs is not caught.
 
 A patch starts with '# NAME', '# level: host | system ARCH | budget ARCH' and '# cases: CATCH2 FILTER'. Usage: mutate.py [NAME-PART]"""
-import hashlib, os, subprocess, sys
+import hashlib, os, shutil, subprocess, sys
 
 ROOT = os.environ["AX_ROOT"]
 TREE = f"{ROOT}/build/mutate"
@@ -65,6 +65,8 @@ def test(level, cases, product):
 
 
 def main():
+    if not shutil.which("patch"):
+        sys.exit("ax: the program 'patch' is not here: install it with apt-get install patch")
     wanted = sys.argv[1] if len(sys.argv) > 1 else ""
     patches = sorted(p for p in os.listdir(f"{ROOT}/test/mutations") if p.endswith(".patch") and wanted in p)
     if not patches:
