@@ -5,11 +5,9 @@ import axvcpu.arch;
 import runtime;
 
 using namespace axvcpu;
-
-extern "C" const unsigned char guest_begin[], guest_end[];  // the guest's code, one page
+extern "C" const unsigned char guest[];  // its code, one page
 
 namespace {
-
 struct Host {  // the image runs with memory mapped one to one
     static auto virt_to_phys(const void* p) noexcept -> HostPhysAddr { return {reinterpret_cast<std::uint64_t>(p)}; }
     static auto phys_to_virt(HostPhysAddr a) noexcept -> void* { return reinterpret_cast<void*>(a.value); }
@@ -23,27 +21,21 @@ constexpr GuestPhysAddr uart{0x0900'0000};
 alignas(16384) unsigned char frames[8][4096];  // stage-2 tables: the root, of up to four, and what hangs below it
 unsigned used = 4;
 auto take_frame(void*) noexcept -> HostPhysAddr { return used < 8 ? Host::virt_to_phys(frames[used++]) : HostPhysAddr{}; }
-void give_frame(void*, HostPhysAddr) noexcept {}
 
 PerCpu<Host> cpu;
 Slot slots[1];
 
 auto report(const Error& e) -> int {
-    runtime::print("hello: needed ");
-    runtime::print(e.what);
-    runtime::print("\n");
+    for (const char* text : {"hello: needed ", e.what, "\n"}) runtime::print(text);
     return 1;
 }
-
 }  // namespace
 
 extern "C" int main() {
-    const auto found = cpu.enable();
-    if (!found) return report(found.error());
-
-    Stage2 stage2(stage2_format, Host::virt_to_phys(frames[0]), 3, 39, {nullptr, take_frame, give_frame}, hal_table<Host>);
-    if (auto ok = stage2.map(ram[0].start, Host::virt_to_phys(guest_begin), 4096, {.write = false}, MemoryType::normal); !ok)
-        return report(ok.error());
+    if (auto found = cpu.enable(); !found) return report(found.error());
+    Stage2 stage2(stage2_format, Host::virt_to_phys(frames[0]), 3, 39, {nullptr, take_frame, [](void*, HostPhysAddr) noexcept {}}, hal_table<Host>);
+    auto mapped = stage2.map(ram[0].start, Host::virt_to_phys(guest), 4096, {.write = false}, MemoryType::normal);
+    if (!mapped) return report(mapped.error());
 
     Vm<Host> vm{{.id = 1, .stage2 = &stage2, .vcpus = slots, .ram = ram}};
     auto vcpu = Vcpu<Host>::create(slots[0], vm, {.id = 0, .entry = ram[0].start});
@@ -59,9 +51,8 @@ extern "C" int main() {
                 if (m.addr == uart) runtime::put_guest_byte(static_cast<std::uint8_t>(m.value));
                 return on_cpu->complete();
             },
-            [&](exit::MmioRead) { return on_cpu->complete(0); },
             [&](exit::Hypercall h) { return on_cpu->complete(h.args[0] * 2); },
-            [&](exit::SystemDown) { on = false; return Result<void>{}; },
+            [&](exit::SystemDown) { on = false; runtime::put_guest_byte('\n'); return Result<void>{}; },
             [&](auto) { on = false; return Result<void>{Error{Code::unsupported, "a guest that only says hello"}}; });
         if (!done) return report(done.error());
     }
