@@ -6,7 +6,8 @@ A patch starts with '# NAME', '# level: host | system ARCH | budget ARCH' and '#
 import hashlib, os, shutil, subprocess, sys
 
 ROOT = os.environ["AX_ROOT"]
-TREE = f"{ROOT}/build/mutate"
+# Not in build/: who looks for a library there shall find those of this tree.
+TREE = f"{os.environ['AX_CACHE']}/mutations"
 NATIVE = ["--native-file", f"{TREE}/cross/native.ini", "-Db_sanitize=address,undefined", "-Db_lundef=false"]
 
 
