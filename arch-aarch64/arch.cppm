@@ -18,4 +18,5 @@ template <Hal H> using PerCpu = BasicPerCpu<Arch, H>;
 using Slot = VcpuSlot<aarch64::Vcpu>;
 inline constexpr const Stage2Format& stage2_format = aarch64::stage2_format;
 using aarch64::tlb_maintenance;
+namespace fast = aarch64::fast;
 }  // namespace axvcpu

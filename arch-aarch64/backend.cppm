@@ -84,11 +84,16 @@ struct Pending {
     std::uint64_t arg = 0;
 };
 
-class Vcpu : public VcpuCore {
+/// What switch.S and fast.S work on.
+struct SwitchState {
+    Context context;
+    bool (*fast_exit)(std::uint64_t* registers, std::uint64_t syndrome) noexcept = nullptr;  // the fast hook, where the policy asks for it
+};
+
+class Vcpu : public VcpuCore, public SwitchState {
 public:
     Vcpu(Vm& vm, const CreateConfig&) noexcept;
 
-    Context context;
     Pending pending;
     PerCpu* percpu = nullptr;                // while bound
     const HalTable* hal;
@@ -103,6 +108,7 @@ public:
         guest_owns_timer = 32,   ///< it is passed through
         deadline_armed = 64,
         list_registers = 128,    ///< some hold an interrupt: `lr_used` is not 0
+        fast_hook = 256,         ///< `fast_exit` is asked first
     };
     std::uint32_t work = 0;
     inline auto has(Work w) const noexcept -> bool { return (work & w) != 0; }
@@ -177,6 +183,17 @@ private:
     static void power_up(Vcpu&) noexcept;
 };
 
+/// What a fast hook finds in its FastExit. X19 to X29 are there for a register access only.
+namespace fast {
+inline auto is_call(const FastExit& e) noexcept -> bool { return Esr{e.syndrome}.ec() == Ec::hvc64; }
+/// Requires: is_call(). `n` below 6.
+inline auto number(const FastExit& e) noexcept -> std::uint64_t { return e.registers[0]; }
+inline auto argument(const FastExit& e, unsigned n) noexcept -> std::uint64_t { return e.registers[1 + n]; }
+inline void answer(FastExit& e, std::uint64_t value) noexcept { e.registers[0] = value; }
+/// The trapped register access, where it is none of the above.
+inline auto register_access(const FastExit& e) noexcept -> SysregTrap { return {Esr{e.syndrome}.iss()}; }
+}  // namespace fast
+
 /// Gives stage-2 tables of this VM their TLB maintenance: broadcast, done when it returns.
 auto tlb_maintenance(Vm&) noexcept -> TlbMaintenance;
 
@@ -247,6 +264,7 @@ auto tags() noexcept -> TlbTagDomain&;
 
 extern "C" {
 auto axvcpu_enter(Context*, std::uint64_t host_vbar) noexcept -> std::uint64_t;
+auto axvcpu_enter_fast(Context*, std::uint64_t host_vbar) noexcept -> std::uint64_t;
 void axvcpu_fp_save(Context*) noexcept;
 void axvcpu_fp_load(const Context*) noexcept;
 void axvcpu_fp_save_host(std::uint64_t*) noexcept;

@@ -10,4 +10,5 @@ using axvcpu::aarch64::Context;
     OFFSET(CONTEXT_ESR_EL2, Context::offset<"ESR_EL2">());
     OFFSET(CONTEXT_V, Context::offset<"V">());
     OFFSET(CONTEXT_FPCR, Context::offset<"FPCR">());
+    OFFSET(CONTEXT_FAST_EXIT, __builtin_offsetof(axvcpu::aarch64::SwitchState, fast_exit));
 }

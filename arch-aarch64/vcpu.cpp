@@ -83,6 +83,7 @@ void save_el1(Context& c, std::uint64_t features) noexcept {
 
 Vcpu::Vcpu(Vm& vm, const CreateConfig& c) noexcept
     : VcpuCore(vm, c.id, c.mpidr.value_or(default_mpidr(c.id)) & affinity_mask), hal(&vm.hal()) {
+    if (vm.policy().fast_exit) fast_exit = hal->fast_exit;
     exit_.call_at(&context.raw<"X">(), &context.raw<"X">(1));
     if (c.off) {
         state_.store(State::off, std::memory_order_release);
@@ -144,7 +145,7 @@ auto Arch::bind(Vcpu& v, PerCpu& cpu) noexcept -> Result<void> {
     v.percpu = &cpu;
     v.work = (cpu.hal->host_fp == HostFp::per_exit ? Vcpu::switch_fp : 0) | (vm.policy().hypercalls ? 0 : Vcpu::calls_refused) |
              (cpu.e2h ? Vcpu::host_extensions : 0) | (vm.passthrough_timer ? Vcpu::guest_owns_timer : 0) |
-             ((v.context.get<"CNTP_CTL_EL0">() & 3) == 1 ? Vcpu::physical_timer_on : 0);
+             ((v.context.get<"CNTP_CTL_EL0">() & 3) == 1 ? Vcpu::physical_timer_on : 0) | (v.fast_exit != nullptr ? Vcpu::fast_hook : 0);
     cpu.bound = &v;
     if (vm.passthrough_interrupts) cpu.trusted = &v;
     const auto tag = tags().assign(cpu.tags, v.machine().tag, v.id());
@@ -208,7 +209,7 @@ auto leave(Vcpu& v, std::uint64_t vector) noexcept -> bool {
             axvcpu_fp_save_host(v.host_fp.data());
             axvcpu_fp_load(&v.context);
         }
-        const auto vector = axvcpu_enter(&v.context, host_vbar);
+        const auto vector = v.has(Vcpu::fast_hook) ? axvcpu_enter_fast(&v.context, host_vbar) : axvcpu_enter(&v.context, host_vbar);
         if (switch_fp) [[unlikely]] {
             axvcpu_fp_save(&v.context);
             axvcpu_fp_load_host(v.host_fp.data());
@@ -231,7 +232,7 @@ auto leave(Vcpu& v, std::uint64_t vector) noexcept -> bool {
     v.run_deadline = deadline;
     if (deadline != no_deadline || v.has(Vcpu::physical_timer_on)) arm_deadline(v);
     resume_guest_timer(v);
-    return (v.work & (Vcpu::switch_fp | Vcpu::calls_refused)) == 0;
+    return (v.work & (Vcpu::switch_fp | Vcpu::calls_refused | Vcpu::fast_hook)) == 0;
 }
 
 /// Before the guest goes on: what is outstanding is retried, what was completed in part is asked for again.
@@ -261,7 +262,7 @@ auto Arch::run(Vcpu& v, std::uint64_t deadline, CpuId here) noexcept -> bool {
     if (v.pending.kind != Pending::Kind::none) [[unlikely]]
         if (const auto s = settle(v); s != Settled::go_on) return s == Settled::exit;
     const auto daif = mask_interrupts();
-    constexpr auto before = Vcpu::switch_fp | Vcpu::calls_refused | Vcpu::timer_paused | Vcpu::physical_timer_on;
+    constexpr auto before = Vcpu::switch_fp | Vcpu::calls_refused | Vcpu::timer_paused | Vcpu::physical_timer_on | Vcpu::fast_hook;
     if (bool plain = (v.work & before) == 0 && deadline == no_deadline; (plain || prepare(v, deadline)) && v.mailbox_.enter(v.place_)) [[likely]] {
         const auto vector = axvcpu_enter(&v.context, read<"VBAR_EL2">());
         v.mailbox_.leave();

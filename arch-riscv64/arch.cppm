@@ -18,4 +18,5 @@ template <Hal H> using PerCpu = BasicPerCpu<Arch, H>;
 using Slot = VcpuSlot<riscv64::Vcpu>;
 inline constexpr const Stage2Format& stage2_format = riscv64::stage2_format;
 using riscv64::tlb_maintenance;
+namespace fast = riscv64::fast;
 }  // namespace axvcpu

@@ -93,6 +93,7 @@ struct SwitchState {
     Context context;
     std::uint64_t host_sp = 0;
     std::uint64_t host_sscratch = 0;         // the host's while the guest runs; read at bind
+    bool (*fast_exit)(std::uint64_t* registers, std::uint64_t syndrome) noexcept = nullptr;  // the fast hook, where the policy asks for it
 };
 
 class Vcpu : public SwitchState, public VcpuCore {
@@ -111,6 +112,7 @@ public:
         deadline_armed = 8,
         has_vector = 16,         ///< the vector state is switched
         has_sstc = 32,           ///< the guest's timer is vstimecmp
+        fast_hook = 64,          ///< `fast_exit` is asked first
     };
     std::uint32_t work = 0;
     inline auto has(Work w) const noexcept -> bool { return (work & w) != 0; }
@@ -186,6 +188,21 @@ private:
     static void power_up(Vcpu&) noexcept;
 };
 
+/// What a fast hook finds in its FastExit. s0 to s11, gp and tp are there for a CSR access only.
+namespace fast {
+inline auto is_call(const FastExit& e) noexcept -> bool { return e.syndrome == 10; }  // scause: environment call from VS-mode
+/// As Hypercall::number: extension id << 32 | function id. Requires: is_call().
+inline auto number(const FastExit& e) noexcept -> std::uint64_t { return e.registers[17] << 32 | static_cast<std::uint32_t>(e.registers[16]); }
+/// `n` below 6.
+inline auto argument(const FastExit& e, unsigned n) noexcept -> std::uint64_t { return e.registers[10 + n]; }
+inline void answer(FastExit& e, std::uint64_t value) noexcept {
+    e.registers[10] = 0;  // SBI_SUCCESS
+    e.registers[11] = value;
+}
+/// The trapped CSR access, where it is no call.
+inline auto register_access(const FastExit& e) noexcept -> std::optional<CsrAccess> { return decode_csr(static_cast<std::uint32_t>(e.syndrome >> 32)); }
+}  // namespace fast
+
 /// Gives stage-2 tables of this VM their TLB maintenance: when it returns, no hart uses the old translations.
 auto tlb_maintenance(Vm&) noexcept -> TlbMaintenance;
 
@@ -238,6 +255,7 @@ void restore_host(PerCpu&) noexcept;
 
 extern "C" {
 void axvcpu_enter(SwitchState*) noexcept;
+void axvcpu_enter_fast(SwitchState*) noexcept;
 void axvcpu_fp_save(Context*) noexcept;
 void axvcpu_fp_load(const Context*) noexcept;
 void axvcpu_fp_save_host(std::uint64_t*) noexcept;

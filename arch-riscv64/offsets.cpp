@@ -16,5 +16,6 @@ using axvcpu::riscv64::SwitchState;
     OFFSET(CONTEXT_VL, Context::offset<"vl">());
     OFFSET(CONTEXT_VTYPE, Context::offset<"vtype">());
     OFFSET(HOST_SP, __builtin_offsetof(SwitchState, host_sp));
+    OFFSET(FAST_EXIT, __builtin_offsetof(SwitchState, fast_exit));
     OFFSET(HOST_SSCRATCH, __builtin_offsetof(SwitchState, host_sscratch));
 }

@@ -49,10 +49,12 @@
     .globl  axvcpu_enter
     .type   axvcpu_enter, %function
 axvcpu_enter:
+    la      t0, guest_trap
+    .globl  axvcpu_enter_by
+axvcpu_enter_by:                            // t0 = trap vector
     addi    sp, sp, -FRAME_SIZE
     host_registers sd
     sd      sp, HOST_SP(a0)
-    la      t0, guest_trap
     csrrw   t0, stvec, t0
     sd      t0, FRAME_HOST_STVEC(sp)
     csrw    sscratch, a0
@@ -73,6 +75,8 @@ axvcpu_enter:
 guest_trap:
     csrrw   a0, sscratch, a0                // a0 = context
     guest_registers sd
+    .globl  axvcpu_leave_saved
+axvcpu_leave_saved:                         // a0 = context, which has the general registers but a0; that one is in sscratch
     ld      sp, HOST_SP(a0)
     ld      t0, HOST_SSCRATCH(a0)
     csrrw   t0, sscratch, t0                // the guest's a0

@@ -17,6 +17,7 @@ Vm::Vm(const VmConfig& c, const HalTable& hal) noexcept
 
 Vcpu::Vcpu(Vm& vm, const CreateConfig& c) noexcept : VcpuCore(vm, c.id, c.hart.value_or(c.id)), hal(&vm.hal()), vector_state(c.vector_state) {
     std::ranges::fill(vector_state, std::byte{});
+    if (vm.policy().fast_exit) fast_exit = hal->fast_exit;
     exit_.call_at(&call_number, &context.raw<"x">(10));
     if (c.off) {
         state_.store(State::off, std::memory_order_release);
@@ -135,7 +136,7 @@ auto Arch::bind(Vcpu& v, PerCpu& cpu) noexcept -> Result<void> {
     v.percpu = &cpu;
     v.work = (cpu.hal->host_fp == HostFp::per_exit ? Vcpu::switch_fp : 0) | (vm.policy().hypercalls ? 0 : Vcpu::calls_refused) |
              (hart_sstc && vm.sstc ? Vcpu::has_sstc : 0) | (cpu.capabilities.vector_state != 0 && !v.vector_state.empty() ? Vcpu::has_vector : 0) |
-             (v.timer_at != no_deadline ? Vcpu::soft_timer : 0);
+             (v.timer_at != no_deadline ? Vcpu::soft_timer : 0) | (v.fast_exit != nullptr ? Vcpu::fast_hook : 0);
     cpu.bound = &v;
     v.host_sscratch = read<"sscratch">();
     const auto tag = tags().assign(cpu.tags, v.machine().tag, v.id());
@@ -204,11 +205,12 @@ auto leave(Vcpu& v, std::uint64_t cause) noexcept -> bool {
     return true;
 }
 
+void enter(Vcpu& v) noexcept { v.has(Vcpu::fast_hook) ? axvcpu_enter_fast(&v) : axvcpu_enter(&v); }
 /// With HostFp::per_exit: the guest's registers around one entry.
 [[gnu::noinline]] void enter_with_fp(Vcpu& v) noexcept {
     axvcpu_fp_save_host(v.host_fp.data());
     load_fp(v);
-    axvcpu_enter(&v);
+    enter(v);
     save_fp(v);
     axvcpu_fp_load_host(v.host_fp.data());
 }
@@ -221,7 +223,7 @@ auto leave(Vcpu& v, std::uint64_t cause) noexcept -> bool {
             continue;
         }
         if (v.has(Vcpu::switch_fp)) [[unlikely]] enter_with_fp(v);
-        else axvcpu_enter(&v);
+        else enter(v);
         const auto cause = read<"scause">();
         v.mailbox().leave();
         if (leave(v, cause)) return;
@@ -239,7 +241,7 @@ auto leave(Vcpu& v, std::uint64_t cause) noexcept -> bool {
 [[gnu::noinline]] auto prepare(Vcpu& v, std::uint64_t deadline) noexcept -> bool {
     v.run_deadline = deadline;
     arm_deadline(v);
-    return (v.work & (Vcpu::switch_fp | Vcpu::calls_refused)) == 0;
+    return (v.work & (Vcpu::switch_fp | Vcpu::calls_refused | Vcpu::fast_hook)) == 0;
 }
 
 /// Before the guest goes on: what is outstanding is retried, what was completed in part is asked for again.
@@ -269,7 +271,7 @@ auto Arch::run(Vcpu& v, std::uint64_t deadline, CpuId here) noexcept -> bool {
     if (v.pending.kind != Pending::Kind::none) [[unlikely]]
         if (const auto s = settle(v); s != Settled::go_on) return s == Settled::exit;
     const auto sie = mask_interrupts();
-    constexpr auto before = Vcpu::switch_fp | Vcpu::calls_refused | Vcpu::soft_timer;
+    constexpr auto before = Vcpu::switch_fp | Vcpu::calls_refused | Vcpu::soft_timer | Vcpu::fast_hook;
     if (bool plain = (v.work & before) == 0 && deadline == no_deadline; (plain || prepare(v, deadline)) && v.mailbox_.enter(v.place_)) [[likely]] {
         axvcpu_enter(&v);
         const auto cause = read<"scause">();

@@ -14,7 +14,9 @@ WHAT = {  # id: row
     6: "software interrupt to self: send, take, acknowledge, end",
     7: "timer: arm, expire, take, end",
     8: "stage-2 fault, block mapped by the user's handler",
+    9: "hypercall through the fast hook",
 }
+FAST = 9  # measured in a run of its own, in which the VM's policy asks for the hook: the other rows are those of the demo's VM
 
 
 class Target:
@@ -26,10 +28,10 @@ class Target:
 
 
 TARGETS = {
-    "aarch64": Target("arm64", 0x40200000, {1: 180, 2: 280, 3: 280, 4: 170, 5: 275, 6: 360, 7: 500, 8: 600}, {},
+    "aarch64": Target("arm64", 0x40200000, {1: 180, 2: 280, 3: 280, 4: 170, 5: 275, 6: 360, 7: 500, 8: 600, 9: 60}, {},
                       [("E2H=0", "cortex-a72", ["--vhe", "off"]), ("VHE", "max", ["--vhe", "on"])],
                       ["qemu-system-aarch64", "-M", "virt,gic-version=3", "-cpu", "cortex-a72"], "ttyAMA0"),
-    "riscv64": Target("riscv64", 0x80200000, {1: 230, 2: 350, 3: 350, 4: 220, 5: 350, 6: 400, 7: 260, 8: 600}, {1: 245, 2: 395, 3: 406, 5: 483, 6: 570, 7: 332, 8: 815},
+    "riscv64": Target("riscv64", 0x80200000, {1: 230, 2: 350, 3: 350, 4: 220, 5: 350, 6: 400, 7: 260, 8: 600, 9: 90}, {1: 245, 2: 395, 3: 406, 5: 483, 6: 570, 7: 332, 8: 815},
                       [("Sstc", "rv64,h=true", [])], ["qemu-system-riscv64", "-M", "virt", "-cpu", "rv64"], "ttyS0"),
 }
 ARCH = sys.argv[1] if len(sys.argv) > 1 and sys.argv[1] in TARGETS else "aarch64"
@@ -82,7 +84,11 @@ def under_hypervisor(image, cpu, *more):
 def table():
     bad = 0
     image = payload()
-    measured = [under_hypervisor(image, cpu, *more, "--flat", hex(TARGET.load))[1] for _, cpu, more in TARGET.modes]
+    measured = []
+    for _, cpu, more in TARGET.modes:
+        rows = under_hypervisor(image, cpu, *more, "--flat", hex(TARGET.load))[1]
+        rows[FAST] = under_hypervisor(image, cpu, *more, "--flat", hex(TARGET.load), "--fast")[1][FAST]
+        measured.append(rows)
     print(f"{'instructions, guest back to guest (medians)':58} {'budget':>7} " + " ".join(f"{name:>7}" for name, _, _ in TARGET.modes))
     for number, budget in TARGET.budgets.items():
         cells = []

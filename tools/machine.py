@@ -46,6 +46,8 @@ def command(options, report_fd):
     m = MACHINES[options.arch]
     words += [f"vms={options.vms}", f"vcpus={options.vcpus}", f"memory={options.memory}", f"vhe={options.vhe}"]
     words += [f"seed={options.seed if options.seed is not None else 1}"]
+    if options.fast:
+        words.append("fast=1")
     if options.flat:
         words.append(f"flat={int(options.flat, 0):#x}")
     if options.passthrough:
@@ -158,7 +160,7 @@ def main():
     p.add_argument("--append", default="")
     for name, value in (("vcpus", 1), ("cpus", 1), ("memory", 512), ("vms", 1), ("seed", None), ("timeout", None)):
         p.add_argument("--" + name, type=int, default=value)
-    for name in ("shell", "stats", "demo", "debug", "icount"):
+    for name in ("shell", "stats", "demo", "debug", "icount", "fast"):
         p.add_argument("--" + name, action="store_true")
     options = p.parse_args()
     options.gdb_socket = f"{ROOT}/build/gdb.{os.getpid()}"

@@ -246,6 +246,7 @@ level_budget() {
     case $arch in aarch64) prepare guest arm64 ;; *) prepare guest $arch ;; esac
     build $arch || { result "budget $arch (build)" 0 1; continue; }
     check "trampoline's length, $arch" "$root/test/budget/trampoline_length.sh" $arch "$root/build/$arch"
+    check "fast hook's code, $arch" "$root/test/budget/hook.sh" $arch "$root/build/$arch"
     check "cost of an exit has not grown, $arch" python3 "$root/tools/bench.py" $arch table --ceilings
     check "cost of a boot, $arch" python3 "$root/tools/bench.py" $arch boot
   done

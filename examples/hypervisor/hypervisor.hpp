@@ -20,6 +20,12 @@ struct Host {
     static void wake(std::uint32_t vm, std::uint32_t vcpu) noexcept;
     static auto timer() noexcept -> std::uint64_t { return runtime::timer(); }
     static void set_timer(std::uint64_t at) noexcept { runtime::set_timer(at); }
+    /// The measuring call's twin, answered before run() comes back; for VMs that ask for it (option `fast`).
+    static auto fast_exit(FastExit& e) noexcept -> bool {
+        if (!fast::is_call(e) || fast::number(e) != measuring_call + 1) return false;
+        fast::answer(e, fast::argument(e, 0) + fast::argument(e, 1));
+        return true;
+    }
 };
 
 /// A file that QEMU put into RAM.
@@ -35,6 +41,7 @@ struct Options {
     Blob kernel, initrd, device_tree;
     std::optional<std::uint64_t> flat;
     bool passthrough_interrupts = false, passthrough_timer = false;
+    bool fast = false;           ///< the VMs' calls are shown to Host::fast_exit first
     std::uint64_t seed = 1;
     std::string_view guest_arguments;
     std::string_view host_extensions = "auto";
@@ -121,8 +128,8 @@ inline auto Guest::handle(Thread& t, Vcpu<Host>::Bound& on_cpu, const Exit& e) n
     ++t.exits[e.index()];
     return e.match(
         [&](exit::Hypercall h) {
-            // One call of our own, for measuring: gives back the sum of its arguments. Everything else is not supported.
-            static_cast<void>(on_cpu.complete(h.number == measuring_call ? h.args[0] + h.args[1] : ~std::uint64_t{0}));
+            // Two calls of our own, for measuring: give back the sum of their arguments. Everything else is not supported.
+            static_cast<void>(on_cpu.complete(h.number - measuring_call < 2 ? h.args[0] + h.args[1] : ~std::uint64_t{0}));
             return Next::run;
         },
         [&](exit::MmioRead m) {

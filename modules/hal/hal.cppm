@@ -76,6 +76,28 @@ concept LendsTimer = requires(std::uint64_t ticks) {
     { H::set_timer(ticks) } noexcept;
 };
 
+/// A hypercall or a trapped register access as the fast hook finds it, before anything else has looked at it. `registers`: the
+/// guest's, by number; `syndrome`: as the hardware gave it. The backend's namespace `fast` has the functions that read them.
+struct FastExit {
+    std::uint64_t* registers;
+    std::uint64_t syndrome;
+};
+
+/// A host that answers some exits between two instructions of the guest, for VMs whose policy says so (VmPolicy::fast_exit). True: the
+/// registers hold the answer, the instruction is over, and the guest goes on; false: the exit takes its usual way. It runs on the
+/// trap's own stack with interrupts masked and the guest's vectors in place, uses general registers only, and calls nothing.
+template <class H>
+concept AnswersFast = requires(FastExit& e) {
+    { H::fast_exit(e) } noexcept -> std::same_as<bool>;
+};
+
+/// The fast hook as the trampoline calls it. In a section of its own, so that what it was compiled to can be checked.
+template <AnswersFast H>
+[[gnu::section(".text.axvcpu.hook")]] auto fast_exit(std::uint64_t* registers, std::uint64_t syndrome) noexcept -> bool {
+    FastExit e{registers, syndrome};
+    return H::fast_exit(e);
+}
+
 /// The HAL as the SDK's compiled code sees it: plain function pointers, filled at compile time.
 struct HalTable {
     HostPhysAddr (*virt_to_phys)(const void*) noexcept;
@@ -87,6 +109,7 @@ struct HalTable {
     void (*wake)(std::uint32_t vm, std::uint32_t vcpu) noexcept = nullptr;  ///< nullptr: not modelled
     std::uint64_t (*timer)() noexcept = nullptr;                    ///< nullptr: not modelled
     void (*set_timer)(std::uint64_t ticks) noexcept = nullptr;
+    bool (*fast_exit)(std::uint64_t* registers, std::uint64_t syndrome) noexcept = nullptr;  ///< nullptr: not modelled
     HostFp host_fp = HostFp::none;
 };
 
@@ -97,6 +120,7 @@ inline constexpr HalTable hal_table = [] {
     if constexpr (LinksGuestTimer<H>) t.local_interrupt_controller = &H::local_interrupt_controller;
     if constexpr (WakesVcpus<H>) t.wake = &H::wake;
     if constexpr (LendsTimer<H>) t.timer = &H::timer, t.set_timer = &H::set_timer;
+    if constexpr (AnswersFast<H>) t.fast_exit = &axvcpu::fast_exit<H>;
     if constexpr (StatesHostFp<H>) t.host_fp = H::host_fp;
     return t;
 }();

@@ -114,6 +114,7 @@ struct VmPolicy {
     bool secure_calls = false;      ///< the same for calls by SMC
     bool system_registers = false;  ///< registers that the SDK does not know: exit::SysReg*; else an undefined-instruction fault
     bool yields = false;            ///< exit::Yield when a vCPU spins; else it just spins
+    bool fast_exit = false;         ///< the HAL's fast hook is asked first (AnswersFast)
     bool power = true;              ///< the firmware's power calls are emulated; else they are calls like others
 };
 

@@ -21,6 +21,15 @@ struct Host {
     static void wake(std::uint32_t, std::uint32_t) noexcept;
     static auto timer() noexcept -> std::uint64_t { return runtime::timer(); }
     static void set_timer(std::uint64_t at) noexcept { runtime::set_timer(at); }
+    /// For VMs whose policy asks for it: the next of `fast_answers` calls `report` give the sum of two arguments.
+    static auto fast_exit(FastExit& e) noexcept -> bool {
+        if (!fast::is_call(e)) return answer_register(e);
+        if (fast::number(e) != report || fast_answers == 0) return false;
+        --fast_answers;
+        fast::answer(e, fast::argument(e, 0) + fast::argument(e, 1));
+        return true;
+    }
+    static inline std::uint64_t fast_answers = 0;
 };
 
 /// Where the guest's memory is: the payloads first, then zeroes. A guest's stack, tables and data have their places here.
@@ -79,6 +88,7 @@ extern "C" const unsigned char
     read_once[],       // reports *arg
     wait_for_value[],  // reads *arg until it is not 0; reports it
     keep_fp[],         // arg into three floating-point registers; reports them, for ever
+    read_register[],   // reports three reads of trapped registers: the fast hook's into a callee-saved register, another one, the first again
     spin[],            // nothing, for ever
     fetch_nowhere[],   // jumps to device_base
     wait_forever[];    // waits for an interrupt that does not come, for ever

@@ -38,6 +38,13 @@ inline auto host_state() {
                           "VPIDR_EL2", "VBAR_EL2", "ICH_HCR_EL2", "SCTLR_EL2">();
 }
 inline auto interrupts_masked() -> bool { return (arch::read<"DAIF">() >> 7 & 1) != 0; }
+/// A trapped register that the tests' fast hook reads as 77: ID_AA64MMFR4_EL1.
+[[gnu::always_inline]] inline auto answer_register(FastExit& e) noexcept -> bool {
+    const auto access = fast::register_access(e);
+    if (!access.read() || access.encoding() != arch::iss_of<"ID_AA64MMFR4_EL1">) return false;
+    e.registers[access.reg()] = 77;
+    return true;
+}
 inline constexpr reg::Id host_owned_id = arch::registers[arch::index<"HCR_EL2">].id(), read_only_id = arch::registers[arch::index<"ESR_EL2">].id();
 
 }  // namespace harness

@@ -65,6 +65,13 @@
     report
     b       1b
 
+    payload read_register
+    mrs     x21, S3_0_C0_C7_4               // ID_AA64MMFR4_EL1
+    mrs     x2, ID_AA64PFR0_EL1
+    mrs     x3, S3_0_C0_C7_4
+    mov     x1, x21
+    report
+
     payload spin
 1:  b       1b
 

@@ -65,6 +65,13 @@
     report
     j       1b
 
+    payload read_register
+    csrr    s5, hpmcounter3
+    csrr    a1, hpmcounter4
+    csrr    a2, hpmcounter3
+    mv      a0, s5
+    report
+
     payload spin
 1:  j       1b
 
