@@ -44,6 +44,7 @@ struct CreateConfig {
     GuestPhysAddr entry{};
     std::uint64_t arg = 0;                   ///< X0: a kernel's device tree
     bool off = false;                        ///< waits for another vCPU's CPU_ON
+    std::span<std::byte> vector_state{};      ///< Capabilities::vector_state bytes, 16-byte aligned; none hides SVE
 };
 
 /// One physical CPU. Touched by that CPU only, but for `tags`.
@@ -59,7 +60,10 @@ struct PerCpu {
     bool has_fgt = false, has_hcx = false;
     std::uint64_t sre_el1 = 0, sre_el2 = 0;              // as enable() found them
     std::array<std::uint64_t, 24> host{};                // host-owned registers as enable() found them
-    std::array<std::uint64_t, 64> id_registers{};        // what guests see, at CRm * 8 + op2
+    std::uint32_t vector_length = 0;                     // bytes of a Z register; 0: no SVE
+    std::uint64_t host_zcr = 0;                          // ZCR_EL2 as enable() found it: apart, as CPTR_EL2 may trap it
+    // What guests see, at CRm * 8 + op2: those without SVE, those with it.
+    std::array<std::array<std::uint64_t, 64>, 2> id_registers{};
 };
 
 /// An instruction exit that waits for its answer, and what else has to be seen to before the guest goes on.
@@ -97,6 +101,7 @@ public:
     Pending pending;
     PerCpu* percpu = nullptr;                // while bound
     const HalTable* hal;
+    const std::uint64_t* id_registers = nullptr;  // while bound: what this guest sees, at CRm * 8 + op2
 
     /// What an entry or an exit has to see to beyond the usual: bits of one word, so that the usual is one test.
     enum Work : std::uint32_t {
@@ -109,6 +114,7 @@ public:
         deadline_armed = 64,
         list_registers = 128,    ///< some hold an interrupt: `lr_used` is not 0
         fast_hook = 256,         ///< `fast_exit` is asked first
+        has_sve = 512,           ///< Z, P and FFR are switched
     };
     std::uint32_t work = 0;
     inline auto has(Work w) const noexcept -> bool { return (work & w) != 0; }
@@ -128,8 +134,15 @@ public:
     bool physical_armed = false;             // the compare register stands (also) for the guest's physical timer
     bool physical_line = false;              // that timer's line, as the controller was told
     std::uint64_t timer_control = 0;         // CNTV_CTL_EL0 while the host runs: no timer of a guest fires there
+    std::span<std::byte> vector_state;       // Z0-Z31, P0-P15, FFR while they are not in the hardware; empty: the guest has no SVE
+    std::uint32_t vector_length = 0;         // bytes of a Z register in it, from the first bind on
     std::array<std::uint64_t, 10> host_fp{}; // with HostFp::per_exit: the callee-saved registers of run()'s caller
 
+    /// What of the CPU's features this guest has. Requires: bound.
+    inline auto features() const noexcept -> std::uint64_t {
+        constexpr auto sve = std::uint64_t{1} << static_cast<unsigned>(Feature::sve);
+        return percpu->capabilities.features & (has(has_sve) ? ~std::uint64_t{0} : ~sve);
+    }
     inline auto machine() const noexcept -> Vm& { return static_cast<Vm&>(vm()); }
     inline auto mailbox() noexcept -> Mailbox& { return mailbox_; }
     inline auto exit() noexcept -> Exit& { return exit_; }
@@ -259,6 +272,12 @@ void resume_guest_timer(Vcpu&) noexcept;
 void disarm_deadline(Vcpu&) noexcept;
 auto guest_counter(const Vcpu&) noexcept -> std::uint64_t;
 auto physical_timer_deadline(const Vcpu&) noexcept -> std::uint64_t;
+// fp.cpp. Requires: FP, and SVE where the vCPU has it, not trapped at EL2.
+void save_fp(Vcpu&) noexcept;
+void load_fp(const Vcpu&) noexcept;
+/// Gives V<n> a value, and clears the rest of Z<n>. Requires: the state is in memory.
+void set_vector(Vcpu&, unsigned n, std::uint64_t low, std::uint64_t high) noexcept;
+auto sve_state_bytes(std::uint32_t vector_length) noexcept -> std::uint32_t;
 // tlb.cpp
 auto tags() noexcept -> TlbTagDomain&;
 
@@ -267,6 +286,9 @@ auto axvcpu_enter(Context*, std::uint64_t host_vbar) noexcept -> std::uint64_t;
 auto axvcpu_enter_fast(Context*, std::uint64_t host_vbar) noexcept -> std::uint64_t;
 void axvcpu_fp_save(Context*) noexcept;
 void axvcpu_fp_load(const Context*) noexcept;
+void axvcpu_sve_save(void* state) noexcept;
+void axvcpu_sve_load(const void* state) noexcept;
+auto axvcpu_sve_length() noexcept -> std::uint64_t;
 void axvcpu_fp_save_host(std::uint64_t*) noexcept;
 void axvcpu_fp_load_host(const std::uint64_t*) noexcept;
 }

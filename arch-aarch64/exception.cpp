@@ -39,10 +39,10 @@ void inject(Vcpu& v, std::uint64_t esr, std::optional<std::uint64_t> far) noexce
     // NZCV, PAN and DIT stay; EL1h with DAIF masked; SSBS as SCTLR_EL1.DSSBS says; PAN is set unless SPAN. The hardware drops
     // bits of features that it lacks when ERET takes SPSR_EL2.
     std::uint64_t next = (pstate & (std::uint64_t{0xF} << 28)) | 0x3C5;
-    const bool has_pan = (v.percpu->id_registers[7 * 8 + 1] >> 20 & 0xF) != 0;
+    const bool has_pan = (v.id_registers[7 * 8 + 1] >> 20 & 0xF) != 0;
     if ((pstate & aarch32) == 0) next |= pstate & (std::uint64_t{1} << 24);
     if (has_pan) next |= (sctlr >> 23 & 1) == 0 ? std::uint64_t{1} << 22 : pstate & (std::uint64_t{1} << 22);
-    if ((v.percpu->id_registers[4 * 8 + 1] >> 4 & 0xF) != 0 && (sctlr >> 44 & 1) != 0) next |= 1 << 12;
+    if ((v.id_registers[4 * 8 + 1] >> 4 & 0xF) != 0 && (sctlr >> 44 & 1) != 0) next |= 1 << 12;
     c.set<"PSTATE">(next);
 }
 }  // namespace
@@ -75,9 +75,10 @@ auto finish_part(Vcpu& v, std::uint64_t value) noexcept -> bool {
     auto& p = v.pending;
     if (!p.access.write) {
         if (p.access.vector) {
-            v.context.raw<"V">(p.access.reg, p.access.high) = narrow(value, p.access.bytes);
-            if (!p.access.high) v.context.raw<"V">(p.access.reg, true) = 0;
-            if (!v.has(Vcpu::switch_fp)) axvcpu_fp_load(&v.context);
+            const auto part = narrow(value, p.access.bytes);
+            if (p.access.high) set_vector(v, p.access.reg, v.context.raw<"V">(p.access.reg), part);
+            else set_vector(v, p.access.reg, part, 0);
+            if (!v.has(Vcpu::switch_fp)) load_fp(v);
         } else {
             v.set_x(p.access.reg, loaded_value(p.access, value));
         }

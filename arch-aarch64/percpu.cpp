@@ -28,14 +28,16 @@ void each_host_register(const PerCpu& cpu, F f) noexcept {
 
 /// The ID registers as guests see them, with the fields that a mask cannot express.
 void show_features(PerCpu& cpu) noexcept {
+    auto& shown = cpu.id_registers[1];
     [&]<std::size_t... I>(std::index_sequence<I...>) {
         (([&] {
             constexpr auto& r = registers[I];
             if constexpr (r.policy == Policy::fixed && r.encoding.op0 == 3 && r.encoding.op1 == 0 && r.encoding.crm != 0)
-                cpu.id_registers[r.encoding.crm * 8u + r.encoding.op2] = (r.writable != 0 ? read_row<I>() & r.writable : 0) | r.reset;
+                shown[r.encoding.crm * 8u + r.encoding.op2] = (r.writable != 0 ? read_row<I>() & r.writable : 0) | r.reset;
         }()), ...);
     }(std::make_index_sequence<registers.size()>{});
-    const auto at = [&](std::uint32_t iss) -> std::uint64_t& { return cpu.id_registers[(iss >> 1 & 0xF) * 8 + (iss >> 17 & 7)]; };
+    const auto place = [](std::uint32_t iss) { return (iss >> 1 & 0xF) * 8 + (iss >> 17 & 7); };
+    const auto at = [&](std::uint32_t iss) -> std::uint64_t& { return shown[place(iss)]; };
     const auto cap = [](std::uint64_t& r, unsigned low, std::uint64_t most) {
         if ((r >> low & 0xF) > most) r = (r & ~(std::uint64_t{0xF} << low)) | most << low;
     };
@@ -51,6 +53,24 @@ void show_features(PerCpu& cpu) noexcept {
         at(iss_of<"ID_AA64ISAR1_EL1">) &= ~detail::fields({4, 8, 24, 28});
         at(iss_of<"ID_AA64ISAR2_EL1">) &= ~detail::fields({8, 12, 24});
     }
+    cpu.id_registers[0] = shown;
+    cpu.id_registers[0][place(iss_of<"ID_AA64PFR0_EL1">)] &= ~detail::fields({32});
+    cpu.id_registers[0][place(iss_of<"ID_AA64ZFR0_EL1">)] = 0;
+}
+
+/// The longest vector, in bytes. Requires: the CPU has SVE.
+auto probe_vector_length(PerCpu& cpu) noexcept -> std::uint32_t {
+    const auto cptr = read<"CPTR_EL2">();
+    write<"CPTR_EL2">(cpu.e2h ? cptr | 3u << 16 : cptr & ~std::uint64_t{1 << 8});
+    isb();
+    cpu.host_zcr = read<"ZCR_EL2">();
+    write<"ZCR_EL2">(0xF);
+    isb();
+    const auto length = static_cast<std::uint32_t>(axvcpu_sve_length());
+    write<"ZCR_EL2">(cpu.host_zcr);
+    write<"CPTR_EL2">(cptr);
+    isb();
+    return length;
 }
 
 auto probe(PerCpu& cpu) noexcept -> Result<void> {
@@ -66,14 +86,17 @@ auto probe(PerCpu& cpu) noexcept -> Result<void> {
     cpu.has_hcx = field(mmfr1, 40) != 0;
     const auto isar1 = read<"ID_AA64ISAR1_EL1">(), isar2 = read<"ID_AA64ISAR2_EL1">();
     const bool pauth = field(isar1, 4) != 0 || field(isar1, 8) != 0 || field(isar2, 12) != 0;
+    const bool sve = field(pfr0, 32) != 0;
+    cpu.vector_length = sve ? probe_vector_length(cpu) : 0;
     auto& caps = cpu.capabilities;
     caps = {};
+    caps.vector_state = sve_state_bytes(cpu.vector_length);
     caps.tag_bits = std::min<std::uint32_t>(cpu.vmid_bits, AXVCPU_TLB_TAG_BITS);
     caps.address_bits = physical_bits(cpu.parange);
     caps.levels_mask = 1u << 3 | (caps.address_bits >= 40 ? 1u << 4 : 0);
     caps.host_extensions = cpu.e2h;
     caps.features = (field(pfr0, 0) == 2 ? 1u << static_cast<unsigned>(Feature::aarch32_el0) : 0) |
-                    (pauth ? 1u << static_cast<unsigned>(Feature::pauth) : 0) |
+                    (pauth ? 1u << static_cast<unsigned>(Feature::pauth) : 0) | (sve ? 1u << static_cast<unsigned>(Feature::sve) : 0) |
                     (field(mmfr1, 8) != 0 ? 1u << static_cast<unsigned>(Feature::vhe) : 0) |
                     (cpu.hal->local_interrupt_controller != nullptr ? 1u << static_cast<unsigned>(Feature::gicv3_link) : 0);
     return {};

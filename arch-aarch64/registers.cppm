@@ -21,7 +21,7 @@ struct Sysreg {
 };
 
 /// What a CPU may lack. Bits of Capabilities::features.
-enum class Feature : std::uint8_t { base, aarch32_el0, pauth, vhe, gicv3_link, count };
+enum class Feature : std::uint8_t { base, aarch32_el0, pauth, vhe, gicv3_link, sve, count };
 
 using reg::Policy;
 using Register = reg::Register<Sysreg, Feature>;
@@ -107,6 +107,7 @@ inline constexpr std::array registers{
     detail::el1("APDBKeyHi_EL1", {3, 0, 2, 2, 3}, 0, Feature::pauth),
     detail::el1("APGAKeyLo_EL1", {3, 0, 2, 3, 0}, 0, Feature::pauth),
     detail::el1("APGAKeyHi_EL1", {3, 0, 2, 3, 1}, 0, Feature::pauth),
+    detail::el1("ZCR_EL1", {3, 0, 1, 2, 0, 5}, 0, Feature::sve),
     detail::el1("CNTKCTL_EL1", {3, 0, 14, 1, 0, 5}),
     detail::el1("CNTV_CVAL_EL0", {3, 3, 14, 3, 2, 5}),
     detail::el1("CNTV_CTL_EL0", {3, 3, 14, 3, 1, 5}),
@@ -158,11 +159,11 @@ inline constexpr std::array registers{
     detail::fixed("ID_PFR2_EL1", {3, 0, 0, 3, 4}, detail::fields({0, 4})),
     detail::fixed("ID_DFR1_EL1", {3, 0, 0, 3, 5}, 0),
     detail::fixed("ID_MMFR5_EL1", {3, 0, 0, 3, 6}, detail::fields({0})),
-    // EL0, FP, AdvSIMD, GIC, DIT, CSV2, CSV3; EL1 is AArch64 only, no EL2 and no EL3.
-    detail::fixed("ID_AA64PFR0_EL1", {3, 0, 0, 4, 0}, detail::fields({0, 16, 20, 24, 48, 56, 60}), 0x10),
+    // EL0, FP, AdvSIMD, GIC, SVE (to vCPUs with memory for it), DIT, CSV2, CSV3; EL1 is AArch64 only, no EL2 and no EL3.
+    detail::fixed("ID_AA64PFR0_EL1", {3, 0, 0, 4, 0}, detail::fields({0, 16, 20, 24, 32, 48, 56, 60}), 0x10),
     detail::fixed("ID_AA64PFR1_EL1", {3, 0, 0, 4, 1}, detail::fields({0, 4})),  // BT, SSBS: PSTATE bits
     detail::fixed("ID_AA64PFR2_EL1", {3, 0, 0, 4, 2}, 0),
-    detail::fixed("ID_AA64ZFR0_EL1", {3, 0, 0, 4, 4}, 0),
+    detail::fixed("ID_AA64ZFR0_EL1", {3, 0, 0, 4, 4}, detail::all),  // likewise
     detail::fixed("ID_AA64SMFR0_EL1", {3, 0, 0, 4, 5}, 0),
     detail::fixed("ID_AA64FPFR0_EL1", {3, 0, 0, 4, 7}, 0),
     // ARMv8 debug, two breakpoints and two watchpoints (the least there can be); no PMU, no trace.
@@ -191,7 +192,7 @@ inline constexpr std::array registers{
 
     // The SDK's own while a vCPU is bound.
     detail::host("HCR_EL2", {3, 4, 1, 1, 0}), detail::host("HCRX_EL2", {3, 4, 1, 2, 2}), detail::host("HSTR_EL2", {3, 4, 1, 1, 3}),
-    detail::host("MDCR_EL2", {3, 4, 1, 1, 1}), detail::host("CPTR_EL2", {3, 4, 1, 1, 2}),
+    detail::host("MDCR_EL2", {3, 4, 1, 1, 1}), detail::host("CPTR_EL2", {3, 4, 1, 1, 2}), detail::host("ZCR_EL2", {3, 4, 1, 2, 0}),
     detail::host("HFGRTR_EL2", {3, 4, 1, 1, 4}), detail::host("HFGWTR_EL2", {3, 4, 1, 1, 5}), detail::host("HFGITR_EL2", {3, 4, 1, 1, 6}),
     detail::host("HDFGRTR_EL2", {3, 4, 3, 1, 4}), detail::host("HDFGWTR_EL2", {3, 4, 3, 1, 5}), detail::host("HAFGRTR_EL2", {3, 4, 3, 1, 6}),
     detail::host("VTTBR_EL2", {3, 4, 2, 1, 0}), detail::host("VTCR_EL2", {3, 4, 2, 1, 2}),

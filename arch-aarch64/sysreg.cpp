@@ -103,7 +103,7 @@ auto on_sysreg(Vcpu& v, Esr esr, Exit& out) noexcept -> bool {
     constexpr std::uint32_t crm_op2 = 0xFu << 1 | 7u << 17;
     if ((e & ~crm_op2) == 3u << 20 && (e & 0xFu << 1) != 0 && (e >> 1 & 0xF) < 8) [[likely]] {
         if (!t.read()) return undefined(v);
-        v.set_x(t.reg(), v.percpu->id_registers[(e >> 1 & 0xF) * 8 + (e >> 17 & 7)]);
+        v.set_x(t.reg(), v.id_registers[(e >> 1 & 0xF) * 8 + (e >> 17 & 7)]);
         return done(v);
     }
     if (!t.read() && (e == iss_of<"ICC_ASGI1R_EL1"> || e == iss_of<"ICC_SGI0R_EL1">))
@@ -159,8 +159,8 @@ auto find_for(const Vcpu& v, reg::Id id) noexcept -> Result<reg::Position> {
     if (s == State::ready && v.hal->this_cpu() != v.cpu())
         return Error{Code::wrong_cpu, "the CPU that the vCPU is bound to", static_cast<std::uint64_t>(v.cpu()), static_cast<std::uint64_t>(v.hal->this_cpu())};
     if (registers[at->row].feature != Feature::base && v.percpu != nullptr &&
-        (v.percpu->capabilities.features >> static_cast<unsigned>(registers[at->row].feature) & 1) == 0)
-        return Error{Code::unknown_register, "a register that this CPU has", 0, id.value};
+        (v.features() >> static_cast<unsigned>(registers[at->row].feature) & 1) == 0)
+        return Error{Code::unknown_register, "a register that this guest has on this CPU", 0, id.value};
     return *at;
 }
 }  // namespace
@@ -170,7 +170,7 @@ auto Arch::get(Vcpu& v, reg::Id id) noexcept -> Result<std::uint64_t> {
     if (!at) return at.error();
     if (v.percpu != nullptr) {
         if (registers[at->row].policy == Policy::on_bind) transfer(v, at->row, false);
-        if (registers[at->row].policy == Policy::vector && !v.has(Vcpu::switch_fp)) axvcpu_fp_save(&v.context);
+        if (registers[at->row].policy == Policy::vector && !v.has(Vcpu::switch_fp)) save_fp(v);
     }
     // While an exit is outstanding the program counter is the instruction's own.
     return v.context.at(*at) - (at->row == index<"PC"> ? moved(v) : 0);
@@ -185,13 +185,14 @@ auto Arch::set(Vcpu& v, reg::Id id, std::uint64_t value) noexcept -> Result<void
     if (at->row == index<"PSTATE">)
         if (const auto mode = value & 0x1F; mode != 0 && mode != 4 && mode != 5 && mode != 0x10)
             return Error{Code::bad_value, "PSTATE.M of EL0 or EL1", 5, mode};
-    if (v.percpu != nullptr && r.policy == Policy::vector && !v.has(Vcpu::switch_fp)) axvcpu_fp_save(&v.context);
+    if (v.percpu != nullptr && r.policy == Policy::vector && !v.has(Vcpu::switch_fp)) save_fp(v);
     if (at->row == index<"PC">) value += moved(v);
-    v.context.at(*at) = (value & r.writable) | (r.reset & ~r.writable);
+    if (at->row == index<"V">) set_vector(v, at->element, value, v.context.raw<"V">(at->element, true));
+    else v.context.at(*at) = (value & r.writable) | (r.reset & ~r.writable);
     if (v.percpu == nullptr) return {};
     if (at->row == index<"CNTP_CTL_EL0">) v.set(Vcpu::physical_timer_on, (value & 3) == 1);
     if (r.policy == Policy::on_bind) transfer(v, at->row, true);
-    if (r.policy == Policy::vector && !v.has(Vcpu::switch_fp)) axvcpu_fp_load(&v.context);
+    if (r.policy == Policy::vector && !v.has(Vcpu::switch_fp)) load_fp(v);
     return {};
 }
 

@@ -52,8 +52,13 @@ void write_host_owned(const Vcpu& v, const PerCpu& cpu, TlbTag tag) noexcept {
     write<"HSTR_EL2">(0);
     // TDCC, TTRF, TPMS, TDRA, TDOSA, TDA, TPM, TPMCR; HPMN as it is: all counters stay the host's.
     write<"MDCR_EL2">((cpu.host[1] & 0x1F) | 1u << 27 | 1u << 19 | 1u << 14 | 7u << 9 | 3u << 5);
-    // SVE, SME, trace and the activity monitors trap; FP does not.
-    write<"CPTR_EL2">(cpu.e2h ? 1u << 30 | 1u << 28 | 3u << 20 : 1u << 30 | 1u << 20 | 0x33FF);
+    // SME, trace and the activity monitors trap, SVE where the guest has none; FP does not.
+    const bool sve = v.has(Vcpu::has_sve);
+    write<"CPTR_EL2">(cpu.e2h ? 1u << 30 | 1u << 28 | 3u << 20 | (sve ? 3u << 16 : 0) : 1u << 30 | 1u << 20 | (sve ? 0x32FF : 0x33FF));
+    if (sve) {
+        isb();
+        write<"ZCR_EL2">(0xF);  // the longest: the guest's ZCR_EL1 chooses below it
+    }
     write<"VPIDR_EL2">(read<"MIDR_EL1">());
     write<"VMPIDR_EL2">(v.hardware_id() | std::uint64_t{1} << 31);
     write<"CNTVOFF_EL2">(vm.counter_offset);
@@ -82,7 +87,8 @@ void save_el1(Context& c, std::uint64_t features) noexcept {
 }  // namespace
 
 Vcpu::Vcpu(Vm& vm, const CreateConfig& c) noexcept
-    : VcpuCore(vm, c.id, c.mpidr.value_or(default_mpidr(c.id)) & affinity_mask), hal(&vm.hal()) {
+    : VcpuCore(vm, c.id, c.mpidr.value_or(default_mpidr(c.id)) & affinity_mask), hal(&vm.hal()), vector_state(c.vector_state) {
+    std::ranges::fill(vector_state, std::byte{});
     if (vm.policy().fast_exit) fast_exit = hal->fast_exit;
     exit_.call_at(&context.raw<"X">(), &context.raw<"X">(1));
     if (c.off) {
@@ -100,6 +106,8 @@ auto Arch::check(const Vm& vm, const CreateConfig& c) noexcept -> Result<void> {
     if (vm.passthrough_timer && !vm.passthrough_interrupts)
         return Error{Code::bad_value, "a VM with the timer passed through to have its interrupts passed through, too"};
     if (c.id >= vm.vcpus()) return Error{Code::bad_value, "a vCPU id below the VM's number of slots", vm.vcpus(), c.id};
+    if (reinterpret_cast<std::uintptr_t>(c.vector_state.data()) % 16 != 0)
+        return Error{Code::misaligned, "vector state aligned to 16 bytes", 16, reinterpret_cast<std::uintptr_t>(c.vector_state.data())};
     if (c.mpidr && (*c.mpidr & ~affinity_mask) != 0) return Error{Code::bad_value, "affinity fields of MPIDR_EL1 only", affinity_mask, *c.mpidr};
     return {};
 }
@@ -111,6 +119,7 @@ auto Arch::reset(Vcpu& v, GuestPhysAddr entry, std::uint64_t arg) noexcept -> Re
     v.context.reset();
     v.context.set<"PC">(entry.value);
     v.context.set<"X">(arg);
+    std::ranges::fill(v.vector_state, std::byte{});
     v.pending = {};
     drop_interrupts(v);
     v.vmcr = 0;
@@ -134,6 +143,10 @@ auto Arch::bind(Vcpu& v, PerCpu& cpu) noexcept -> Result<void> {
         return Error{Code::unsupported, "stage-2 tables within this CPU's physical addresses", cpu.capabilities.address_bits, vm.stage2->address_bits()};
     if (vm.stage2->root().value % Stage2::root_size(stage2_format, vm.stage2->levels(), vm.stage2->address_bits()) != 0)
         return Error{Code::misaligned, "a stage-2 root aligned to its size", 4096, vm.stage2->root().value};
+    if (!v.vector_state.empty() && v.vector_state.size() < cpu.capabilities.vector_state)
+        return Error{Code::too_small, "vector state as large as this CPU's (Capabilities::vector_state)", cpu.capabilities.vector_state, v.vector_state.size()};
+    if (v.vector_length != 0 && v.vector_length != cpu.vector_length)
+        return Error{Code::unsupported, "a CPU whose vectors are as long as those of the vCPU's first one", v.vector_length, cpu.vector_length};
     if (v.state() == State::off && v.power() == Power::on_pending) {
         if (auto ok = reset(v, v.start_entry_, v.start_arg_); !ok) return ok;
     }
@@ -146,6 +159,11 @@ auto Arch::bind(Vcpu& v, PerCpu& cpu) noexcept -> Result<void> {
     v.work = (cpu.hal->host_fp == HostFp::per_exit ? Vcpu::switch_fp : 0) | (vm.policy().hypercalls ? 0 : Vcpu::calls_refused) |
              (cpu.e2h ? Vcpu::host_extensions : 0) | (vm.passthrough_timer ? Vcpu::guest_owns_timer : 0) |
              ((v.context.get<"CNTP_CTL_EL0">() & 3) == 1 ? Vcpu::physical_timer_on : 0) | (v.fast_exit != nullptr ? Vcpu::fast_hook : 0);
+    if (cpu.vector_length != 0 && !v.vector_state.empty()) {
+        v.work |= Vcpu::has_sve;
+        v.vector_length = cpu.vector_length;
+    }
+    v.id_registers = cpu.id_registers[v.has(Vcpu::has_sve)].data();
     cpu.bound = &v;
     if (vm.passthrough_interrupts) cpu.trusted = &v;
     const auto tag = tags().assign(cpu.tags, v.machine().tag, v.id());
@@ -153,10 +171,10 @@ auto Arch::bind(Vcpu& v, PerCpu& cpu) noexcept -> Result<void> {
     isb();
     if (tag.flush == TlbTagDomain::Flush::all) tlbi_alle1();
     else if (tag.flush == TlbTagDomain::Flush::tag) tlbi_vmalls12e1();
-    const auto features = cpu.capabilities.features;
+    const auto features = v.features();
     if (cpu.e2h) load_el1<true>(v.context, features);
     else load_el1<false>(v.context, features);
-    if (cpu.hal->host_fp == HostFp::none) axvcpu_fp_load(&v.context);
+    if (!v.has(Vcpu::switch_fp)) load_fp(v);
     pause_guest_timer(v);
     load_interrupts(v);
     restore_interrupts(daif);
@@ -168,10 +186,11 @@ void Arch::unbind(Vcpu& v) noexcept {
     const auto daif = mask_interrupts();
     resume_guest_timer(v);
     save_interrupts(v);
-    const auto features = cpu.capabilities.features;
+    const auto features = v.features();
     if (cpu.e2h) save_el1<true>(v.context, features);
     else save_el1<false>(v.context, features);
-    if (cpu.hal->host_fp == HostFp::none) axvcpu_fp_save(&v.context);
+    if (!v.has(Vcpu::switch_fp)) save_fp(v);
+    if (v.has(Vcpu::has_sve)) write<"ZCR_EL2">(cpu.host_zcr);
     restore_host(cpu);
     tags().release(cpu.tags);
     cpu.bound = nullptr;
@@ -207,11 +226,11 @@ auto leave(Vcpu& v, std::uint64_t vector) noexcept -> bool {
         }
         if (switch_fp) [[unlikely]] {
             axvcpu_fp_save_host(v.host_fp.data());
-            axvcpu_fp_load(&v.context);
+            load_fp(v);
         }
         const auto vector = v.has(Vcpu::fast_hook) ? axvcpu_enter_fast(&v.context, host_vbar) : axvcpu_enter(&v.context, host_vbar);
         if (switch_fp) [[unlikely]] {
-            axvcpu_fp_save(&v.context);
+            save_fp(v);
             axvcpu_fp_load_host(v.host_fp.data());
         }
         v.mailbox().leave();

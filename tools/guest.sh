@@ -2,8 +2,8 @@
 # `initramfs.gz` with the installer's own busybox and C library around tools/init.sh.
 say "fetching the Linux guest for $arch"
 case $arch in
-  arm64) triplet=aarch64-linux-gnu loader=lib/ld-linux-aarch64.so.1 ;;
-  riscv64) triplet=riscv64-linux-gnu loader=lib/ld-linux-riscv64-lp64d.so.1 ;;
+  arm64) triplet=aarch64-linux-gnu loader=lib/ld-linux-aarch64.so.1 vectors=-march=armv8-a+sve ;;
+  riscv64) triplet=riscv64-linux-gnu loader=lib/ld-linux-riscv64-lp64d.so.1 vectors=-march=rv64gcv ;;
   *) failed "there is no guest for '$arch'" ;;
 esac
 work=$(mktemp -d); chmod 755 "$work"
@@ -19,6 +19,7 @@ ln -s busybox "$work/root/bin/sh"
 cp -L "$libs/libc.so.6" "$libs/libresolv.so.2" "$work/root/lib/"
 cp -L "$libs/${loader##*/}" "$work/root/$loader"
 [ ! -e "$libs/libm.so.6" ] || cp -L "$libs/libm.so.6" "$work/root/lib/"
+clang-22 --target=$triplet $vectors -O2 -ffreestanding -fno-stack-protector -static -nostdlib -fuse-ld=lld -o "$work/root/bin/vectors" "$root/tools/vectors.c" || failed "the guest's program does not compile"
 cp "$root/tools/init.sh" "$work/root/init"
 chmod +x "$work/root/init"
 (cd "$work/root" && find . -exec touch -hd @0 {} + && find . -print0 | LC_ALL=C sort -z | cpio -0 -o -H newc --reproducible -R 0:0 --quiet | gzip -9n) >"$part/initramfs.gz"

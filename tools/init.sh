@@ -16,6 +16,13 @@ if $b grep -qw fp /proc/cmdline; then
     s=1; while [ $s -le 8 ]; do ($b awk -v seed=$s "$compute" >/together.$s) & s=$((s+1)); done; wait
     s=1; while [ $s -le 8 ]; do $b cmp -s /alone.$s /together.$s || echo "FP-DIFFERS $s: $($b cat /alone.$s /together.$s)"; s=$((s+1)); done
     round=$((round+1)); done
+  # The same with vectors, where the CPU has them.
+  if $b grep -qE '^Features.* sve|^isa.*rv64[a-z]*v' /proc/cpuinfo; then
+    s=1; while [ $s -le 8 ]; do /bin/vectors $s >/alone.$s; s=$((s+1)); done
+    s=1; while [ $s -le 8 ]; do (/bin/vectors $s >/together.$s) & s=$((s+1)); done; wait
+    s=1; while [ $s -le 8 ]; do $b cmp -s /alone.$s /together.$s && [ -s /alone.$s ] || echo "FP-DIFFERS vectors $s: $($b cat /alone.$s /together.$s)"; s=$((s+1)); done
+    echo "VECTORS-DONE, lanes and results: $($b cut -d' ' -f2 /alone.1), $($b cut -d' ' -f1 /alone.1 /alone.8 | $b tr '\n' ' ')"
+  fi
   echo "FP-DONE"
 fi
 i=0; while [ $i -lt 8 ]; do ($b dd if=/dev/zero bs=64k count=8 2>/dev/null | $b md5sum) & i=$((i+1)); done; wait

@@ -122,7 +122,7 @@ sources() {
   done
 }
 
-guest_name() { echo "guest-$1-$(recipe "$root/tools/guest.sh" "$root/tools/init.sh")"; }
+guest_name() { echo "guest-$1-$(recipe "$root/tools/guest.sh" "$root/tools/init.sh" "$root/tools/vectors.c")"; }
 fetch_guest() { local part=$1 arch=$2; . "$root/tools/guest.sh"; }
 guest() { entry "$(guest_name "$1")" fetch_guest "$1"; }
 

@@ -31,7 +31,7 @@ TEST_CASE("a unique value in every register of the table survives a run and a sw
         auto b = percpu().bind(m.vcpu());
         for (std::size_t i = 0; i < arch::registers.size(); ++i) {
             const auto& r = arch::registers[i];
-            if (!settable(r)) continue;
+            if (!settable(r) || !m.vcpu().get(r.id())) continue;  // vectors of a vCPU without memory for them are not there
             REQUIRE(m.vcpu().set(r.id(), canary(i)));
             planted.emplace_back(r.id(), *m.vcpu().get(r.id()));
         }

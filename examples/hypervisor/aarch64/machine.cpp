@@ -10,7 +10,13 @@ auto Guest::vm_config() noexcept -> VmConfig {
 }
 
 auto Guest::vcpu_config(unsigned vcpu) noexcept -> std::optional<CreateConfig> {
-    return CreateConfig{.id = vcpu, .entry = entry_, .arg = tree_.value, .off = vcpu != 0};
+    CreateConfig c{.id = vcpu, .entry = entry_, .arg = tree_.value, .off = vcpu != 0};
+    if (const auto size = capabilities().vector_state; size != 0) {
+        const auto room = take_region(size, 64);
+        if (room.value == 0) return std::nullopt;
+        c.vector_state = {static_cast<std::byte*>(Host::phys_to_virt(room)), size};
+    }
+    return c;
 }
 
 /// The guest sees the machine's own interrupt controller and UART.
