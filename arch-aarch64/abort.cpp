@@ -23,18 +23,24 @@ auto translate_guest(const Vcpu& v, std::uint64_t virt) noexcept -> std::optiona
     return GuestPhysAddr{(par & 0x000F'FFFF'FFFF'F000) | (virt & 0xFFF)};
 }
 
-/// The instruction at the guest's PC; nothing when it cannot be read (any more).
-auto fetch(Vcpu& v) noexcept -> std::optional<std::uint32_t> {
+/// gone: its mapping went away meanwhile, so the guest meets the fault itself when it goes on. unreadable: it is there for the guest,
+/// and not for us (execute-only, or memory that the host has not mapped).
+enum class Fetched : std::uint8_t { word, gone, unreadable };
+
+/// The instruction at the guest's PC.
+auto fetch(Vcpu& v, std::uint32_t& word) noexcept -> Fetched {
     const VcpuCore::Reading reading(v);
     const auto pc = v.context.get<"PC">();
-    if (pc % 4 != 0) return std::nullopt;
-    const auto at = translate_guest(v, pc);
-    if (!at || !v.machine().is_ram(*at)) return std::nullopt;
-    const auto mapping = v.machine().stage2->walk(*at);
-    if (!mapping) return std::nullopt;
+    if (pc % 4 != 0) return Fetched::gone;
+    const auto par = translate(pc, in_el0(v));
+    constexpr std::uint64_t failed = 1, permission_fault = 0b0011'00, kind = 0b1111'00;  // PAR_EL1.F and FST
+    if ((par & failed) != 0) return (par >> 1 & kind) == permission_fault ? Fetched::unreadable : Fetched::gone;
+    const auto mapping = v.machine().stage2->walk({(par & 0x000F'FFFF'FFFF'F000) | (pc & 0xFFF)});
+    if (!mapping) return Fetched::gone;
     const auto* p = static_cast<const volatile std::uint32_t*>(v.hal->phys_to_virt(mapping->address));
-    if (p == nullptr) return std::nullopt;
-    return *p;
+    if (p == nullptr) return Fetched::unreadable;
+    word = *p;
+    return Fetched::word;
 }
 
 auto fault_exit(Vcpu& v, Esr esr, GuestPhysAddr addr, Exit& out) noexcept -> bool {
@@ -75,9 +81,9 @@ auto device_access(Vcpu& v, const Access& a, GuestPhysAddr addr, std::uint8_t pa
 auto decode_from_memory(Vcpu& v, Esr esr, GuestPhysAddr addr, Exit& out) noexcept -> bool {
     const Abort abort{esr.iss()};
     if (abort.cache_maintenance() || (v.context.get<"PSTATE">() & 0x10) != 0) return fault_exit(v, esr, addr, out);
-    const auto word = fetch(v);
-    if (!word) return false;  // unmapped or rewritten meanwhile: the guest does it again, or faults by itself
-    const auto insn = decode_instruction(*word);
+    std::uint32_t word = 0;
+    if (const auto fetched = fetch(v, word); fetched != Fetched::word) return fetched == Fetched::unreadable && fault_exit(v, esr, addr, out);
+    const auto insn = decode_instruction(word);
     if (!insn) return fault_exit(v, esr, addr, out);
     unsigned bytes = 0;
     for (unsigned i = 0; i < insn->count; ++i) bytes += insn->access[i].bytes;

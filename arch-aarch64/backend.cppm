@@ -47,23 +47,35 @@ struct CreateConfig {
     std::span<std::byte> vector_state{};      ///< Capabilities::vector_state bytes, 16-byte aligned; none hides SVE
 };
 
+/// DBGBVR0, DBGBCR0, DBGBVR1, DBGBCR1, then DBGWVR and DBGWCR likewise.
+using DebugRegisters = std::array<std::uint64_t, 8>;
+
+/// What set_debug() asked for.
+struct HostDebug {
+    bool active = false, step = false, software_breakpoints = false;
+    DebugRegisters registers{};
+};
+
 /// One physical CPU. Touched by that CPU only, but for `tags`.
 struct PerCpu {
     bool enabled = false, e2h = false;
     CpuId id{};
     const HalTable* hal = nullptr;
     Vcpu* bound = nullptr;
-    const Vcpu* trusted = nullptr;                       // has this CPU's interrupts passed through: no other one may come
+    const void* trusted = nullptr;                       // the vCPU that has this CPU's interrupts passed through: no other one may come
     Capabilities capabilities;
     TlbTagCpu tags;
     std::uint32_t parange = 0, vmid_bits = 8, list_registers = 0, priority_words = 1;
-    bool has_fgt = false, has_hcx = false;
+    bool has_fgt = false, has_fgt2 = false, has_hcx = false, has_mpam = false;
     std::uint64_t sre_el1 = 0, sre_el2 = 0;              // as enable() found them
-    std::array<std::uint64_t, 24> host{};                // host-owned registers as enable() found them
+    DebugRegisters host_debug{};                         // the host's, while a vCPU's are loaded
+    std::uint64_t host_os_lock = 0;
+    std::array<std::uint64_t, 32> host{};                // host-owned registers as enable() found them
     std::uint32_t vector_length = 0;                     // bytes of a Z register; 0: no SVE
     std::uint64_t host_zcr = 0;                          // ZCR_EL2 as enable() found it: apart, as CPTR_EL2 may trap it
     // What guests see, at CRm * 8 + op2: those without SVE, those with it.
     std::array<std::array<std::uint64_t, 64>, 2> id_registers{};
+    inline auto has(Feature f) const noexcept -> bool { return (capabilities.features >> static_cast<unsigned>(f) & 1) != 0; }
 };
 
 /// An instruction exit that waits for its answer, and what else has to be seen to before the guest goes on.
@@ -115,10 +127,14 @@ public:
         list_registers = 128,    ///< some hold an interrupt: `lr_used` is not 0
         fast_hook = 256,         ///< `fast_exit` is asked first
         has_sve = 512,           ///< Z, P and FFR are switched
+        debug_loaded = 1024,     ///< the CPU's debug registers are not the host's
+        host_steps = 2048,       ///< PSTATE.SS is set before each entry
     };
     std::uint32_t work = 0;
     inline auto has(Work w) const noexcept -> bool { return (work & w) != 0; }
     inline void set(Work w, bool on) noexcept { work = on ? work | w : work & ~static_cast<std::uint32_t>(w); }
+
+    HostDebug debug;
 
     // The GIC's virtual CPU interface. In the hardware while bound, here otherwise.
     std::uint32_t lr_used = 0;               // list registers that hold an interrupt
@@ -187,6 +203,7 @@ struct Arch {
     static auto reset(Vcpu&, GuestPhysAddr entry, std::uint64_t arg) noexcept -> Result<void>;
     static auto get(Vcpu&, reg::Id) noexcept -> Result<std::uint64_t>;
     static auto set(Vcpu&, reg::Id, std::uint64_t) noexcept -> Result<void>;
+    static auto set_debug(Vcpu&, const DebugConfig&) noexcept -> Result<void>;
     static auto deadline(const Vcpu&) noexcept -> std::uint64_t;
 
 private:
@@ -205,6 +222,10 @@ inline auto argument(const FastExit& e, unsigned n) noexcept -> std::uint64_t { 
 inline void answer(FastExit& e, std::uint64_t value) noexcept { e.registers[0] = value; }
 /// The trapped register access, where it is none of the above.
 inline auto register_access(const FastExit& e) noexcept -> SysregTrap { return {Esr{e.syndrome}.iss()}; }
+/// What a read of it gives. Requires: register_access().read().
+inline void answer_register(FastExit& e, std::uint64_t value) noexcept {
+    if (const auto n = register_access(e).reg(); n != 31) e.registers[n] = value;
+}
 }  // namespace fast
 
 /// Gives stage-2 tables of this VM their TLB maintenance: broadcast, done when it returns.
@@ -232,6 +253,7 @@ auto finish_part(Vcpu&, std::uint64_t value) noexcept -> bool;
 auto base_register(Vcpu&, unsigned n) noexcept -> std::uint64_t;
 void set_base_register(Vcpu&, unsigned n, std::uint64_t value) noexcept;
 void inject_undefined(Vcpu&) noexcept;
+void inject_breakpoint(Vcpu&) noexcept;  ///< its own breakpoint instruction, which came to EL2 because the host debugs
 void inject_abort(Vcpu&, bool instruction, std::uint32_t fault_code, std::uint64_t address) noexcept;
 // abort.cpp, call.cpp, sysreg.cpp: synchronous exits. True: `out` goes to the host; false: back into the guest.
 auto leave_synchronous(Vcpu&, Exit& out) noexcept -> bool;
@@ -253,6 +275,7 @@ void save_interrupts(Vcpu&) noexcept;
 // timer.cpp
 void arm_deadline(Vcpu&) noexcept;
 void resume_guest_timer(Vcpu&) noexcept;
+void move_physical_timer(Vcpu&, bool to_cpu) noexcept;
 /// Nothing of the guest's timer interrupts the host between exit and entry.
 [[gnu::always_inline]] inline void pause_guest_timer(Vcpu& v) noexcept {
     if ((v.work & (Vcpu::host_extensions | Vcpu::guest_owns_timer)) == 0) {
@@ -278,6 +301,10 @@ void load_fp(const Vcpu&) noexcept;
 /// Gives V<n> a value, and clears the rest of Z<n>. Requires: the state is in memory.
 void set_vector(Vcpu&, unsigned n, std::uint64_t low, std::uint64_t high) noexcept;
 auto sve_state_bytes(std::uint32_t vector_length) noexcept -> std::uint32_t;
+// debug.cpp. Requires: bound, interrupts masked.
+void load_debug(Vcpu&) noexcept;
+void unload_debug(Vcpu&) noexcept;
+void route_debug_exceptions(const Vcpu&) noexcept;
 // tlb.cpp
 auto tags() noexcept -> TlbTagDomain&;
 

@@ -73,7 +73,7 @@ auto suspend(Vcpu& v, const FirmwareCall& call, Exit& out) noexcept -> bool {
         case Kind::cpu_on: return power_on(v, call, out);
         case Kind::cpu_suspend: case Kind::system_suspend: return suspend(v, call, out);
         case Kind::cpu_off:
-            v.cancel_power_on();  // from here on another vCPU may turn this one on again; it starts when it is bound the next time
+            v.power_down();  // from here on another vCPU may turn this one on again; it starts when it is bound the next time
             v.end();
             out = exit::CpuDown{};
             return true;
@@ -131,9 +131,11 @@ auto leave_synchronous(Vcpu& v, Exit& out) noexcept -> bool {
         case Ec::unknown: case Ec::cp15_mcr: case Ec::cp15_mcrr: case Ec::cp14_mcr: case Ec::cp14_ldc: case Ec::cp14_mcrr:
         case Ec::vmrs: case Ec::fp: case Ec::sve: case Ec::sme: case Ec::pauth: case Ec::ls64: case Ec::eret: case Ec::hvc32:
         case Ec::smc32: inject_undefined(v); return false;
-        case Ec::breakpoint: case Ec::step: case Ec::watchpoint: case Ec::bkpt32: case Ec::brk:
-            out = exit::Debug{esr.value, v.context.get<"PC">()};
-            return true;
+        case Ec::watchpoint: out = exit::Debug{esr.value, read<"FAR_EL2">()}; return true;
+        case Ec::bkpt32: case Ec::brk:
+            if (!v.debug.software_breakpoints) return inject_breakpoint(v), false;
+            [[fallthrough]];
+        case Ec::breakpoint: case Ec::step: out = exit::Debug{esr.value, v.context.get<"PC">()}; return true;
         default: out = exit::Unknown{esr.value}; return true;
     }
 }

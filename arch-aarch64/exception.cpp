@@ -52,6 +52,8 @@ void inject_undefined(Vcpu& v) noexcept {
     inject(v, std::uint64_t{wide} << 25, {});  // EC 0: unknown reason
 }
 
+void inject_breakpoint(Vcpu& v) noexcept { inject(v, v.context.get<"ESR_EL2">(), {}); }
+
 void inject_abort(Vcpu& v, bool instruction, std::uint32_t fault_code, std::uint64_t address) noexcept {
     const bool from_el0 = (v.context.get<"PSTATE">() & 0xC) == 0 || (v.context.get<"PSTATE">() & aarch32) != 0;
     const Esr old{v.context.get<"ESR_EL2">()};
@@ -105,7 +107,7 @@ void Arch::power_up(Vcpu& v) noexcept {
 }
 
 namespace {
-constexpr Error nothing_outstanding{Code::no_exit, "an instruction exit that is outstanding"};
+constexpr Error nothing_outstanding{Code::no_exit, "an instruction exit that is outstanding"}, elsewhere{Code::wrong_cpu, "the CPU that the vCPU is bound to"};
 
 auto outstanding(const Vcpu& v) noexcept -> bool {
     return v.pending.kind != Pending::Kind::none && v.pending.kind < Pending::Kind::more;
@@ -128,6 +130,7 @@ auto Arch::complete_other(Vcpu& v, std::uint64_t value) noexcept -> const Error*
 
 [[gnu::noinline]] auto Arch::complete_rare(Vcpu& v, std::uint64_t value) noexcept -> const Error* {
     if (!outstanding(v)) return &nothing_outstanding;
+    if (v.hal->this_cpu() != v.cpu()) return &elsewhere;
     auto& p = v.pending;
     const auto kind = std::exchange(p.kind, Pending::Kind::none);
     switch (kind) {
@@ -152,6 +155,7 @@ auto Arch::complete_other(Vcpu& v, std::uint64_t value) noexcept -> const Error*
 
 auto Arch::fail(Vcpu& v) noexcept -> Result<void> {
     if (!outstanding(v)) return nothing_outstanding;
+    if (v.hal->this_cpu() != v.cpu()) return elsewhere;
     const auto kind = std::exchange(v.pending.kind, Pending::Kind::none);
     const Esr esr{v.context.get<"ESR_EL2">()};
     switch (kind) {
@@ -174,6 +178,7 @@ auto Arch::fail(Vcpu& v) noexcept -> Result<void> {
 
 auto Arch::retry(Vcpu& v) noexcept -> Result<void> {
     if (!outstanding(v)) return nothing_outstanding;
+    if (v.hal->this_cpu() != v.cpu()) return elsewhere;
     auto& p = v.pending;
     if (p.kind == Pending::Kind::power_on) p.target->cancel_power_on();
     const auto ahead = p.kind == Pending::Kind::hypercall ? 4 : p.kind == Pending::Kind::power_on || p.kind == Pending::Kind::suspend ? p.moved : 0;

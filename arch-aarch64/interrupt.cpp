@@ -57,8 +57,8 @@ void sync_one(Vcpu& v, unsigned n, const InterruptControllerTable& c) noexcept {
     const bool active = lr.is(ListRegister::active);
     const bool want = c.wanted(c.self, v.id(), lr.id(), active);
     if (!active && !want) return drop(true);
-    const auto next = want ? lr.value | ListRegister::pending : lr.value & ~ListRegister::pending;
-    if (next != lr.value) write_list_register(n, next);
+    // One that is active and pending already stays so: the model has given that edge away, and nobody else holds it.
+    if (want && !lr.is(ListRegister::pending)) write_list_register(n, lr.value | ListRegister::pending);
 }
 
 void put(Vcpu& v, unsigned n, const Interrupt& i) noexcept {
@@ -161,6 +161,11 @@ auto on_interrupt(Vcpu& v, Exit& out) noexcept -> bool {
     const auto& c = v.vm().controller();
     bool ours = false;
     if (v.timer_linked && !v.has(Vcpu::deadline_armed) && timer_fires(v) && repeat_timer(v)) return false;
+    // Without a controller its timer's interrupt has nowhere to go. Masked, it does not keep the guest from running.
+    if (!c && !v.machine().passthrough_timer && timer_fires(v)) {
+        write_el1<"CNTV_CTL_EL0">(v.percpu->e2h, 3);
+        return false;
+    }
     if (c && v.hal->local_interrupt_controller != nullptr && !v.machine().passthrough_timer && timer_fires(v)) {
         if (v.timer_linked) refresh_interrupts(v);  // the guest may have ended the last one: nobody has told us
         if (!v.timer_linked) {
@@ -188,9 +193,19 @@ auto on_interrupt(Vcpu& v, Exit& out) noexcept -> bool {
         return false;
     }
     if (v.hal->handle_host_irq != nullptr) {
+        // The handler may unmask: no timer of the guest's or of run()'s is live then, and the vectors are the host's for certain.
+        const auto deadline = v.run_deadline;
+        const bool armed = v.has(Vcpu::deadline_armed);
+        disarm_deadline(v);
+        pause_guest_timer(v);
+        isb();
         v.pending.kind = Pending::Kind::host_irq;
         v.hal->handle_host_irq();
         v.pending.kind = Pending::Kind::none;
+        static_cast<void>(mask_interrupts());
+        v.run_deadline = deadline;
+        if (armed) arm_deadline(v);
+        resume_guest_timer(v);
         return false;
     }
     out = exit::ExternalInterrupt{};

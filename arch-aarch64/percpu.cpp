@@ -20,9 +20,11 @@ void each_host_register(const PerCpu& cpu, F f) noexcept {
         ((there ? f.template operator()<index<N>>(slot) : void(), ++slot), ...);
     };
     one.template operator()<"HSTR_EL2", "MDCR_EL2", "CPTR_EL2", "VTTBR_EL2", "VTCR_EL2", "VPIDR_EL2", "VMPIDR_EL2",
-                            "CNTVOFF_EL2", "CNTHCTL_EL2", "ICH_HCR_EL2", "ICH_VMCR_EL2">(true);
+                            "CNTVOFF_EL2", "CNTHCTL_EL2", "MDSCR", "ICH_HCR_EL2", "ICH_VMCR_EL2">(true);
     one.template operator()<"HCRX_EL2">(cpu.has_hcx);
     one.template operator()<"HFGRTR_EL2", "HFGWTR_EL2", "HFGITR_EL2", "HDFGRTR_EL2", "HDFGWTR_EL2">(cpu.has_fgt);
+    one.template operator()<"HFGRTR2_EL2", "HFGWTR2_EL2", "HFGITR2_EL2", "HDFGRTR2_EL2", "HDFGWTR2_EL2">(cpu.has_fgt2);
+    one.template operator()<"MPAM2_EL2">(cpu.has_mpam);
     one.template operator()<"HCR_EL2">(true);  // last: it gives the others their meaning
 }
 
@@ -83,6 +85,8 @@ auto probe(PerCpu& cpu) noexcept -> Result<void> {
     cpu.parange = field(mmfr0, 0);
     cpu.vmid_bits = field(mmfr1, 4) == 2 ? 16 : 8;
     cpu.has_fgt = field(mmfr0, 56) != 0;
+    cpu.has_fgt2 = field(mmfr0, 56) >= 2;
+    cpu.has_mpam = field(pfr0, 40) != 0;
     cpu.has_hcx = field(mmfr1, 40) != 0;
     const auto isar1 = read<"ID_AA64ISAR1_EL1">(), isar2 = read<"ID_AA64ISAR2_EL1">();
     const bool pauth = field(isar1, 4) != 0 || field(isar1, 8) != 0 || field(isar2, 12) != 0;
@@ -93,10 +97,12 @@ auto probe(PerCpu& cpu) noexcept -> Result<void> {
     caps.vector_state = sve_state_bytes(cpu.vector_length);
     caps.tag_bits = std::min<std::uint32_t>(cpu.vmid_bits, AXVCPU_TLB_TAG_BITS);
     caps.address_bits = physical_bits(cpu.parange);
-    caps.levels_mask = 1u << 3 | (caps.address_bits >= 40 ? 1u << 4 : 0);
+    caps.levels_mask = 1u << 3 | (caps.address_bits >= 44 ? 1u << 4 : 0);
+    caps.breakpoints = caps.watchpoints = 2;  // the least there can be, and what guests are shown
     caps.host_extensions = cpu.e2h;
     caps.features = (field(pfr0, 0) == 2 ? 1u << static_cast<unsigned>(Feature::aarch32_el0) : 0) |
                     (pauth ? 1u << static_cast<unsigned>(Feature::pauth) : 0) | (sve ? 1u << static_cast<unsigned>(Feature::sve) : 0) |
+                    (field(pfr0, 28) != 0 ? 1u << static_cast<unsigned>(Feature::ras) : 0) |
                     (field(mmfr1, 8) != 0 ? 1u << static_cast<unsigned>(Feature::vhe) : 0) |
                     (cpu.hal->local_interrupt_controller != nullptr ? 1u << static_cast<unsigned>(Feature::gicv3_link) : 0);
     return {};

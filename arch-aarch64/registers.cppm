@@ -21,7 +21,7 @@ struct Sysreg {
 };
 
 /// What a CPU may lack. Bits of Capabilities::features.
-enum class Feature : std::uint8_t { base, aarch32_el0, pauth, vhe, gicv3_link, sve, count };
+enum class Feature : std::uint8_t { base, aarch32_el0, pauth, vhe, gicv3_link, sve, ras, count };
 
 using reg::Policy;
 using Register = reg::Register<Sysreg, Feature>;
@@ -96,7 +96,6 @@ inline constexpr std::array registers{
     detail::el1("TPIDR_EL0", {3, 3, 13, 0, 2}),
     detail::el1("TPIDRRO_EL0", {3, 3, 13, 0, 3}),
     detail::el1("CSSELR_EL1", {3, 2, 0, 0, 0}),
-    detail::el1("MDSCR_EL1", {2, 0, 0, 2, 2}),  // writes also trap: the other debug registers share the control
     detail::el1("APIAKeyLo_EL1", {3, 0, 2, 1, 0}, 0, Feature::pauth),
     detail::el1("APIAKeyHi_EL1", {3, 0, 2, 1, 1}, 0, Feature::pauth),
     detail::el1("APIBKeyLo_EL1", {3, 0, 2, 1, 2}, 0, Feature::pauth),
@@ -107,6 +106,7 @@ inline constexpr std::array registers{
     detail::el1("APDBKeyHi_EL1", {3, 0, 2, 2, 3}, 0, Feature::pauth),
     detail::el1("APGAKeyLo_EL1", {3, 0, 2, 3, 0}, 0, Feature::pauth),
     detail::el1("APGAKeyHi_EL1", {3, 0, 2, 3, 1}, 0, Feature::pauth),
+    detail::el1("VDISR_EL2", {3, 4, 12, 1, 1}, 0, Feature::ras),  // with HCR_EL2.AMO, what the guest has for DISR_EL1
     detail::el1("ZCR_EL1", {3, 0, 1, 2, 0, 5}, 0, Feature::sve),
     detail::el1("CNTKCTL_EL1", {3, 0, 14, 1, 0, 5}),
     detail::el1("CNTV_CVAL_EL0", {3, 3, 14, 3, 2, 5}),
@@ -121,6 +121,7 @@ inline constexpr std::array registers{
     detail::trapped("ACTLR_EL1", {3, 0, 1, 0, 1}, 0, 0),
     detail::trapped("CNTP_CVAL_EL0", {3, 3, 14, 2, 2}),
     detail::trapped("CNTP_CTL_EL0", {3, 3, 14, 2, 1}, 0, 3),
+    detail::trapped("MDSCR_EL1", {2, 0, 0, 2, 2}, 0, 1 | 1 << 12 | 1 << 13 | 1 << 15),  // SS, TDCC, KDE, MDE
     detail::trapped("OSLSR_EL1", {2, 0, 1, 1, 4}, 0x8 | 0x2, 0x2),  // the OS lock is there, and locked after reset
     detail::trapped("OSDLR_EL1", {2, 0, 1, 3, 4}, 0, 1),
     detail::trapped("DBGPRCR_EL1", {2, 0, 1, 4, 4}, 0, 1),
@@ -176,7 +177,7 @@ inline constexpr std::array registers{
     // RPRES, GPA3, APA3, BC, PAC_frac, CLRBHB, RPRFM, CSSC
     detail::fixed("ID_AA64ISAR2_EL1", {3, 0, 0, 6, 2}, detail::fields({4, 8, 12, 20, 24, 28, 48, 52})),
     detail::fixed("ID_AA64ISAR3_EL1", {3, 0, 0, 6, 3}, 0),
-    detail::fixed("ID_AA64MMFR0_EL1", {3, 0, 0, 7, 0}, 0xFFFF'FFFF),  // not the stage-2 granules, FGT and ECV
+    detail::fixed("ID_AA64MMFR0_EL1", {3, 0, 0, 7, 0}, 0xFFF0'F0FF),  // not the stage-2 granules, FGT and ECV; MMIO is little-endian: no BigEnd
     // HAFDBS, HPDS, PAN, ETS, AFP, nTLBPA, ECBHB
     detail::fixed("ID_AA64MMFR1_EL1", {3, 0, 0, 7, 1}, detail::fields({0, 12, 20, 36, 44, 48, 60})),
     // UAO, LSM, VARange, CCIDX, ST, AT, IDS, TTL, BBM, E0PD; no CnP: vCPUs of a VM may differ under one VMID
@@ -195,13 +196,17 @@ inline constexpr std::array registers{
     detail::host("MDCR_EL2", {3, 4, 1, 1, 1}), detail::host("CPTR_EL2", {3, 4, 1, 1, 2}), detail::host("ZCR_EL2", {3, 4, 1, 2, 0}),
     detail::host("HFGRTR_EL2", {3, 4, 1, 1, 4}), detail::host("HFGWTR_EL2", {3, 4, 1, 1, 5}), detail::host("HFGITR_EL2", {3, 4, 1, 1, 6}),
     detail::host("HDFGRTR_EL2", {3, 4, 3, 1, 4}), detail::host("HDFGWTR_EL2", {3, 4, 3, 1, 5}), detail::host("HAFGRTR_EL2", {3, 4, 3, 1, 6}),
+    detail::host("HFGRTR2_EL2", {3, 4, 3, 1, 2}), detail::host("HFGWTR2_EL2", {3, 4, 3, 1, 3}), detail::host("HFGITR2_EL2", {3, 4, 3, 1, 7}),
+    detail::host("HDFGRTR2_EL2", {3, 4, 3, 1, 0}), detail::host("HDFGWTR2_EL2", {3, 4, 3, 1, 1}),
+    detail::host("MPAM2_EL2", {3, 4, 10, 5, 0}), detail::host("MPAMHCR_EL2", {3, 4, 10, 4, 0}), detail::host("MPAMIDR_EL1", {3, 0, 10, 4, 4}),
     detail::host("VTTBR_EL2", {3, 4, 2, 1, 0}), detail::host("VTCR_EL2", {3, 4, 2, 1, 2}),
     detail::host("VPIDR_EL2", {3, 4, 0, 0, 0}), detail::host("VMPIDR_EL2", {3, 4, 0, 0, 5}), detail::host("MIDR_EL1", {3, 0, 0, 0, 0}),
     detail::host("CNTVOFF_EL2", {3, 4, 14, 0, 3}), detail::host("CNTHCTL_EL2", {3, 4, 14, 1, 0}),
     detail::host("CNTP_CTL", {3, 3, 14, 2, 1, 5}), detail::host("CNTP_CVAL", {3, 3, 14, 2, 2, 5}),  // the hardware's, for run()'s deadline
     detail::host("CNTPCT_EL0", {3, 3, 14, 0, 1}), detail::host("CNTV_TVAL_EL0", {3, 3, 14, 3, 0, 5}),
     detail::host("VBAR_EL2", {3, 4, 12, 0, 0}), detail::host("SCTLR_EL2", {3, 4, 1, 0, 0}), detail::host("CurrentEL", {3, 0, 4, 2, 2}),
-    detail::host("DAIF", {3, 3, 4, 2, 1}), detail::host("OSLAR_EL1", {2, 0, 1, 0, 4}), detail::host("OSLSR", {2, 0, 1, 1, 4}),
+    detail::host("DAIF", {3, 3, 4, 2, 1}), detail::host("ISR_EL1", {3, 0, 12, 1, 0}), detail::host("OSLAR_EL1", {2, 0, 1, 0, 4}), detail::host("OSLSR", {2, 0, 1, 1, 4}),
+    detail::host("MDSCR", {2, 0, 0, 2, 2}),  // the CPU's: the guest's or the host's
     detail::host("MPIDR_EL1", {3, 0, 0, 0, 5}), detail::host("PMCR_EL0", {3, 3, 9, 12, 0}),
     // GICv3 CPU interface of the host (the timer's link) and of the guest.
     detail::host("ICC_SRE_EL1", {3, 0, 12, 12, 5}), detail::host("ICC_SRE_EL2", {3, 4, 12, 9, 5}), detail::host("ICC_CTLR_EL1", {3, 0, 12, 12, 4}),

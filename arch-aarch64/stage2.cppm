@@ -39,10 +39,11 @@ constexpr auto vtcr(unsigned levels, unsigned address_bits, unsigned parange, un
            std::uint64_t{1} << 10 | std::uint64_t{1} << 8 | sl0 << 6 | (64 - address_bits);
 }
 
-/// Whether tables of this shape can be walked: 3 levels up to 43 bits (16 concatenated roots), 4 levels from 40 to 48.
+/// Whether tables of this shape can be walked: 3 levels up to 43 bits (16 concatenated roots); 4 levels from 40 to 48, on CPUs with
+/// at least 44 bits of physical address (DDI 0487, VTCR_EL2.SL0: level 0 is reserved below that).
 constexpr auto stage2_shape_ok(unsigned levels, unsigned address_bits, unsigned physical) noexcept -> bool {
     if (address_bits > physical || address_bits < 32) return false;
-    return levels == 3 ? address_bits <= 43 : levels == 4 && address_bits >= 40 && address_bits <= 48;
+    return levels == 3 ? address_bits <= 43 : levels == 4 && physical >= 44 && address_bits >= 40 && address_bits <= 48;
 }
 
 }  // namespace axvcpu::aarch64

@@ -21,11 +21,11 @@ auto undefined(Vcpu& v) noexcept -> bool {
     return false;
 }
 
-auto on_sgi(Vcpu& v, std::uint64_t value, Exit& out) noexcept -> bool {
+auto on_sgi(Vcpu& v, std::uint64_t value, bool group0, Exit& out) noexcept -> bool {
     const auto sgi = decode_sgi(value);
     const auto me = v.hardware_id();
-    if (sgi.cluster == (me & ~std::uint64_t{0xF}) && sgi.targets == 1u << (me & 0xF) && !sgi.others && v.lr_used != 0 && repeat_sgi(v, sgi.id)) return done(v);
-    const exit::SendIpi ipi{sgi.cluster, sgi.targets, sgi.id, sgi.others};
+    if (sgi.cluster == (me & ~std::uint64_t{0xF}) && sgi.targets == 1u << (me & 0xF) && !sgi.others && !group0 && v.lr_used != 0 && repeat_sgi(v, sgi.id)) return done(v);
+    const exit::SendIpi ipi{sgi.cluster, sgi.targets, sgi.id, sgi.others, group0};
     if (const auto& c = v.vm().controller(); c) {
         if (c.send(c.self, v.id(), ipi)) refresh_interrupts(v);  // to itself, too: no need to go through the mailbox
         return done(v);
@@ -64,22 +64,6 @@ auto on_physical_timer(Vcpu& v, SysregTrap t) noexcept -> bool {
     return done(v);
 }
 
-/// The debug registers beside MDSCR_EL1, which alone is switched: they are kept, and there is nothing behind them.
-auto on_debug(Vcpu& v, SysregTrap t, Exit&) noexcept -> bool {
-    const auto e = t.encoding();
-    if (e == iss_of<"MDSCR_EL1">) {
-        constexpr std::uint64_t settable = 1 | 1 << 12 | 1 << 13 | 1 << 15;  // SS, TDCC, KDE, MDE
-        if (t.read()) v.set_x(t.reg(), read<"MDSCR_EL1">());
-        else write<"MDSCR_EL1">(v.x(t.reg()) & settable);
-        return done(v);
-    }
-    if (e == iss_of<"OSLAR_EL1"> && !t.read()) {
-        v.context.set<"OSLSR_EL1">((v.x(t.reg()) & 1) << 1);
-        return done(v);
-    }
-    return undefined(v);
-}
-
 /// Rows whose value lives in the context, found by encoding.
 auto on_table(Vcpu& v, SysregTrap t) noexcept -> std::optional<bool> {
     for (std::size_t i = index<"ACTLR_EL1">; i < registers.size() && registers[i].policy == Policy::trapped; ++i) {
@@ -93,12 +77,22 @@ auto on_table(Vcpu& v, SysregTrap t) noexcept -> std::optional<bool> {
     return std::nullopt;
 }
 
+/// The guest's debug registers are in its context; the CPU has what load_debug() makes of them.
+auto on_debug(Vcpu& v, SysregTrap t) noexcept -> bool {
+    if (t.encoding() == iss_of<"OSLAR_EL1"> && !t.read()) v.context.raw<"OSLSR_EL1">() = (v.context.get<"OSLSR_EL1">() & ~std::uint64_t{2}) | (v.x(t.reg()) & 1) << 1;
+    else if (const auto known = on_table(v, t); !known) return undefined(v);
+    else if (t.read()) return *known;
+    else return load_debug(v), false;
+    load_debug(v);
+    return done(v);
+}
+
 }  // namespace
 
 auto on_sysreg(Vcpu& v, Esr esr, Exit& out) noexcept -> bool {
     const SysregTrap t{esr.iss()};
     const auto e = t.encoding();
-    if (e == iss_of<"ICC_SGI1R_EL1"> && !t.read()) return on_sgi(v, v.x(t.reg()), out);
+    if (e == iss_of<"ICC_SGI1R_EL1"> && !t.read()) return on_sgi(v, v.x(t.reg()), false, out);
     // ID space: op0 3, op1 0, CRn 0, CRm 1 to 7: reserved places read as zero.
     constexpr std::uint32_t crm_op2 = 0xFu << 1 | 7u << 17;
     if ((e & ~crm_op2) == 3u << 20 && (e & 0xFu << 1) != 0 && (e >> 1 & 0xF) < 8) [[likely]] {
@@ -107,7 +101,7 @@ auto on_sysreg(Vcpu& v, Esr esr, Exit& out) noexcept -> bool {
         return done(v);
     }
     if (!t.read() && (e == iss_of<"ICC_ASGI1R_EL1"> || e == iss_of<"ICC_SGI0R_EL1">))
-        return on_sgi(v, v.x(t.reg()), out);
+        return on_sgi(v, v.x(t.reg()), true, out);  // with one security state both are group 0's
     if (e == iss_of<"CNTPCT_EL0"> || e == iss_of<"CNTPCTSS_EL0"> || e == iss_of<"CNTP_TVAL_EL0"> || e == iss_of<"CNTP_CTL_EL0"> || e == iss_of<"CNTP_CVAL_EL0">)
         return on_physical_timer(v, t);
     if (e == iss_of<"REVIDR_EL1"> || e == iss_of<"AIDR_EL1">) {
@@ -115,8 +109,8 @@ auto on_sysreg(Vcpu& v, Esr esr, Exit& out) noexcept -> bool {
         v.set_x(t.reg(), 0);
         return done(v);
     }
+    if ((e >> 20) == 2) return on_debug(v, t);
     if (const auto known = on_table(v, t)) return *known;
-    if ((e >> 20) == 2) return on_debug(v, t, out);
     // DC ISW, CSW, CISW: memory is coherent and normal under stage 2, so there is nothing to clean by set and way.
     if (e == iss_of<"DC ISW"> || e == iss_of<"DC CSW"> || e == iss_of<"DC CISW">) return done(v);
     if (!v.vm().policy().system_registers) return undefined(v);
@@ -182,9 +176,13 @@ auto Arch::set(Vcpu& v, reg::Id id, std::uint64_t value) noexcept -> Result<void
     const auto& r = registers[at->row];
     if (r.writable == 0) return Error{Code::read_only, "a register that can be set", 0, id.value};
     // A guest is at EL1 or EL0, in AArch64, or at EL0 in AArch32; nowhere else.
-    if (at->row == index<"PSTATE">)
-        if (const auto mode = value & 0x1F; mode != 0 && mode != 4 && mode != 5 && mode != 0x10)
+    if (at->row == index<"PSTATE">) {
+        const auto mode = value & 0x1F;
+        if (mode != 0 && mode != 4 && mode != 5 && mode != 0x10)
             return Error{Code::bad_value, "PSTATE.M of EL0 or EL1", 5, mode};
+        if (mode == 0x10 && v.percpu != nullptr && !v.percpu->has(Feature::aarch32_el0))
+            return Error{Code::bad_value, "PSTATE.M of a state that this CPU has: no AArch32", 0, mode};
+    }
     if (v.percpu != nullptr && r.policy == Policy::vector && !v.has(Vcpu::switch_fp)) save_fp(v);
     if (at->row == index<"PC">) value += moved(v);
     if (at->row == index<"V">) set_vector(v, at->element, value, v.context.raw<"V">(at->element, true));

@@ -53,6 +53,20 @@ void disarm_deadline(Vcpu& v) noexcept {
     v.set(Vcpu::deadline_armed, false);
 }
 
+/// EL1's physical timer where it is the guest's: into this CPU at bind; out of it, and off, at unbind.
+void move_physical_timer(Vcpu& v, bool to_cpu) noexcept {
+    const bool e2h = v.percpu->e2h;
+    auto& c = v.context;
+    if (to_cpu) {
+        write_el1<"CNTP_CVAL">(e2h, c.get<"CNTP_CVAL_EL0">());
+        write_el1<"CNTP_CTL">(e2h, c.get<"CNTP_CTL_EL0">());
+    } else {
+        c.set<"CNTP_CVAL_EL0">(read_el1<"CNTP_CVAL">(e2h));
+        c.set<"CNTP_CTL_EL0">(read_el1<"CNTP_CTL">(e2h));
+        write_el1<"CNTP_CTL">(e2h, 0);
+    }
+}
+
 void resume_guest_timer(Vcpu& v) noexcept {
     if (!v.has(Vcpu::timer_paused)) return;
     write_el1<"CNTV_CTL_EL0">(v.percpu->e2h, v.timer_control);

@@ -17,14 +17,16 @@ namespace {
 /// Broadcast: when it returns no CPU uses the old translations. May be called on any CPU, whatever is bound there.
 void invalidate(void* self, GuestPhysAddr from, std::uint64_t size) noexcept {
     const auto& vm = *static_cast<Vm*>(self);
-    if (vm.tag.value == 0) return;  // never ran: nothing is cached
     const auto daif = mask_interrupts();
-    // The maintenance works on the VMID in VTTBR_EL2, and with HCR_EL2.TGE clear on EL1's regime.
-    const auto hcr = read<"HCR_EL2">(), vttbr = read<"VTTBR_EL2">();
+    dsb();  // the changed entries are visible before anything walks again, and before the tag is looked at: a bind after this sees them
+    const auto tag = tags().look(vm.tag);
+    if (tag.value == 0) return restore_interrupts(daif);  // never ran: nothing is cached
+    // The maintenance works on the VMID in VTTBR_EL2, as wide as VTCR_EL2 says, and with HCR_EL2.TGE clear on EL1's regime.
+    const auto hcr = read<"HCR_EL2">(), vttbr = read<"VTTBR_EL2">(), vtcr_before = read<"VTCR_EL2">();
     write<"HCR_EL2">(hcr & ~(std::uint64_t{1} << 27));
-    write<"VTTBR_EL2">(vm.stage2->root().value | std::uint64_t{vm.tag.value} << 48);
+    write<"VTCR_EL2">(vtcr(vm.stage2->levels(), vm.stage2->address_bits(), read<"ID_AA64MMFR0_EL1">() & 0xF, (read<"ID_AA64MMFR1_EL1">() >> 4 & 0xF) == 2 ? 16 : 8));
+    write<"VTTBR_EL2">(vm.stage2->root().value | std::uint64_t{tag.value} << 48);
     isb();
-    dsb();  // the changed entries are visible before anything walks again
     constexpr std::uint64_t most = 512;
     if (size == 0 || size / Stage2::page_size > most) {
         tlbi_vmalls12e1is();
@@ -33,6 +35,7 @@ void invalidate(void* self, GuestPhysAddr from, std::uint64_t size) noexcept {
         tlbi_vmalle1is();  // combined translations may be cached by virtual address alone
     }
     write<"VTTBR_EL2">(vttbr);
+    write<"VTCR_EL2">(vtcr_before);
     write<"HCR_EL2">(hcr);
     isb();
     restore_interrupts(daif);

@@ -29,9 +29,10 @@ auto hcr(const Vm& vm, const PerCpu& cpu) noexcept -> std::uint64_t {
                     | bit(13) | bit(14)               // TWI, TWE
                     | bit(16) | bit(18) | bit(19)     // TID1, TID3, TSC
                     | bit(20) | bit(21) | bit(22)     // TIDCP, TACR, TSW
-                    | bit(31) | bit(35) | bit(36);    // RW, TLOR, TERR
+                    | bit(31) | bit(35) | bit(36) | bit(58)  // RW, TLOR, TERR, TID5
+                    | bit(5);                         // AMO: the machine's errors are the host's
     if (vm.passthrough_interrupts) v &= ~(bit(13) | bit(14));       // it waits on its own CPU
-    else v |= bit(3) | bit(4) | bit(5);                             // FMO, IMO, AMO
+    else v |= bit(3) | bit(4);                                      // FMO, IMO
     if (!vm.policy().yields) v &= ~bit(14);
     if (cpu.e2h) v |= bit(34);
     if ((cpu.capabilities.features >> static_cast<unsigned>(Feature::pauth) & 1) != 0) v |= bit(40) | bit(41);  // APK, API: keys are switched
@@ -49,9 +50,16 @@ void write_host_owned(const Vcpu& v, const PerCpu& cpu, TlbTag tag) noexcept {
         write<"HDFGRTR_EL2">(0);
         write<"HDFGWTR_EL2">(0);
     }
+    if (cpu.has_fgt2) {  // all of what they know is newer than what is switched: bits of negative polarity alone
+        write<"HFGRTR2_EL2">(0);
+        write<"HFGWTR2_EL2">(0);
+        write<"HFGITR2_EL2">(0);
+        write<"HDFGRTR2_EL2">(0);
+        write<"HDFGWTR2_EL2">(0);
+    }
+    if (cpu.has_mpam) write<"MPAM2_EL2">(std::uint64_t{3} << 48);  // TRAPMPAM0EL1, TRAPMPAM1EL1: one partition, the host's default
     write<"HSTR_EL2">(0);
-    // TDCC, TTRF, TPMS, TDRA, TDOSA, TDA, TPM, TPMCR; HPMN as it is: all counters stay the host's.
-    write<"MDCR_EL2">((cpu.host[1] & 0x1F) | 1u << 27 | 1u << 19 | 1u << 14 | 7u << 9 | 3u << 5);
+    route_debug_exceptions(v);
     // SME, trace and the activity monitors trap, SVE where the guest has none; FP does not.
     const bool sve = v.has(Vcpu::has_sve);
     write<"CPTR_EL2">(cpu.e2h ? 1u << 30 | 1u << 28 | 3u << 20 | (sve ? 3u << 16 : 0) : 1u << 30 | 1u << 20 | (sve ? 0x32FF : 0x33FF));
@@ -125,6 +133,7 @@ auto Arch::reset(Vcpu& v, GuestPhysAddr entry, std::uint64_t arg) noexcept -> Re
     v.vmcr = 0;
     v.ap0 = {};
     v.ap1 = {};
+    v.mailbox_.unblock();
     v.power_.store(Power::on, std::memory_order_release);
     v.state_.store(State::free, std::memory_order_release);
     return {};
@@ -137,7 +146,7 @@ auto Arch::bind(Vcpu& v, PerCpu& cpu) noexcept -> Result<void> {
     if (cpu.bound != nullptr) return Error{Code::bad_state, "a CPU on which no other vCPU is bound"};
     const auto& vm = v.machine();
     if (cpu.trusted != nullptr && cpu.trusted != &v)
-        return Error{Code::not_owner, "a CPU whose interrupts no other guest owns", cpu.trusted->id(), v.id()};
+        return Error{Code::not_owner, "a CPU whose interrupts no other guest owns"};
     if (vm.stage2 == nullptr) return Error{Code::no_stage2, "a VM with stage-2 tables"};
     if (!stage2_shape_ok(vm.stage2->levels(), vm.stage2->address_bits(), cpu.capabilities.address_bits))
         return Error{Code::unsupported, "stage-2 tables within this CPU's physical addresses", cpu.capabilities.address_bits, vm.stage2->address_bits()};
@@ -147,7 +156,14 @@ auto Arch::bind(Vcpu& v, PerCpu& cpu) noexcept -> Result<void> {
         return Error{Code::too_small, "vector state as large as this CPU's (Capabilities::vector_state)", cpu.capabilities.vector_state, v.vector_state.size()};
     if (v.vector_length != 0 && v.vector_length != cpu.vector_length)
         return Error{Code::unsupported, "a CPU whose vectors are as long as those of the vCPU's first one", v.vector_length, cpu.vector_length};
-    if (v.state() == State::off && v.power() == Power::on_pending) {
+    if ((v.context.get<"PSTATE">() & 0x10) != 0 && !cpu.has(Feature::aarch32_el0))
+        return Error{Code::unsupported, "a CPU with AArch32 at EL0, as the vCPU's PSTATE has it (ID_AA64PFR0_EL1.EL0)", 2, 1};
+    if (v.machine().controller() && !vm.passthrough_timer && cpu.hal->local_interrupt_controller == nullptr)
+        return Error{Code::unsupported, "a HAL that models LinksGuestTimer, for a VM with an interrupt controller"};
+    constexpr std::uint64_t signs = std::uint64_t{1} << 31 | std::uint64_t{1} << 30 | 1 << 27 | 1 << 13;  // EnIA, EnIB, EnDA, EnDB
+    if (cpu.has(Feature::pauth) && (read<"SCTLR_EL2">() & signs) != 0)
+        return Error{Code::unsupported, "a host that does not sign pointers while vCPUs are bound (SCTLR_EL2.EnIA, EnIB, EnDA, EnDB): the keys are the guest's", 0, read<"SCTLR_EL2">() & signs};
+    if (v.state() == State::off && v.start_requested()) {
         if (auto ok = reset(v, v.start_entry_, v.start_arg_); !ok) return ok;
     }
     if (!v.move(State::free, State::ready)) return Vcpu::bad_state("a vCPU in state free", State::free, v.state());
@@ -158,7 +174,8 @@ auto Arch::bind(Vcpu& v, PerCpu& cpu) noexcept -> Result<void> {
     v.percpu = &cpu;
     v.work = (cpu.hal->host_fp == HostFp::per_exit ? Vcpu::switch_fp : 0) | (vm.policy().hypercalls ? 0 : Vcpu::calls_refused) |
              (cpu.e2h ? Vcpu::host_extensions : 0) | (vm.passthrough_timer ? Vcpu::guest_owns_timer : 0) |
-             ((v.context.get<"CNTP_CTL_EL0">() & 3) == 1 ? Vcpu::physical_timer_on : 0) | (v.fast_exit != nullptr ? Vcpu::fast_hook : 0);
+             (!vm.passthrough_timer && (v.context.get<"CNTP_CTL_EL0">() & 3) == 1 ? Vcpu::physical_timer_on : 0) | (v.fast_exit != nullptr ? Vcpu::fast_hook : 0) |
+             (v.debug.step ? Vcpu::host_steps : 0);
     if (cpu.vector_length != 0 && !v.vector_state.empty()) {
         v.work |= Vcpu::has_sve;
         v.vector_length = cpu.vector_length;
@@ -175,14 +192,18 @@ auto Arch::bind(Vcpu& v, PerCpu& cpu) noexcept -> Result<void> {
     if (cpu.e2h) load_el1<true>(v.context, features);
     else load_el1<false>(v.context, features);
     if (!v.has(Vcpu::switch_fp)) load_fp(v);
+    if (vm.passthrough_timer) move_physical_timer(v, true);
+    load_debug(v);
     pause_guest_timer(v);
     load_interrupts(v);
     restore_interrupts(daif);
     return {};
 }
 
+/// On another CPU than its own nothing can be saved: the vCPU stays bound, and every further use of it is refused.
 void Arch::unbind(Vcpu& v) noexcept {
     auto& cpu = *v.percpu;
+    if (v.hal->this_cpu() != v.cpu_) [[unlikely]] return;
     const auto daif = mask_interrupts();
     resume_guest_timer(v);
     save_interrupts(v);
@@ -190,6 +211,9 @@ void Arch::unbind(Vcpu& v) noexcept {
     if (cpu.e2h) save_el1<true>(v.context, features);
     else save_el1<false>(v.context, features);
     if (!v.has(Vcpu::switch_fp)) save_fp(v);
+    if (v.has(Vcpu::guest_owns_timer)) move_physical_timer(v, false);
+    if (v.pending.kind == Pending::Kind::terminal) cpu.trusted = nullptr;  // its guest has ended: the CPU is free again
+    unload_debug(v);
     if (v.has(Vcpu::has_sve)) write<"ZCR_EL2">(cpu.host_zcr);
     restore_host(cpu);
     tags().release(cpu.tags);
@@ -220,9 +244,14 @@ auto leave(Vcpu& v, std::uint64_t vector) noexcept -> bool {
         if (!v.mailbox().enter(v.place())) [[unlikely]] {
             const auto events = v.mailbox().take();
             if ((events & static_cast<std::uint32_t>(Event::interrupt)) != 0) refresh_interrupts(v);
-            if ((events & static_cast<std::uint32_t>(Event::kick)) == 0) continue;
-            v.exit() = exit::Kicked{};
-            return;
+            if ((events & static_cast<std::uint32_t>(Event::kick)) != 0) {
+                v.exit() = exit::Kicked{};
+                return;
+            }
+            // Other vCPUs may post without end: what the host waits for is looked at even when the guest is not entered.
+            constexpr std::uint64_t irq_or_fiq = 3 << 6;
+            if ((read<"ISR_EL1">() & irq_or_fiq) != 0 && on_interrupt(v, v.exit())) return;
+            continue;
         }
         if (switch_fp) [[unlikely]] {
             axvcpu_fp_save_host(v.host_fp.data());
@@ -251,6 +280,7 @@ auto leave(Vcpu& v, std::uint64_t vector) noexcept -> bool {
     v.run_deadline = deadline;
     if (deadline != no_deadline || v.has(Vcpu::physical_timer_on)) arm_deadline(v);
     resume_guest_timer(v);
+    if (v.has(Vcpu::host_steps)) v.context.raw<"PSTATE">() |= std::uint64_t{1} << 21;  // SS: one instruction, then a Software Step exception
     return (v.work & (Vcpu::switch_fp | Vcpu::calls_refused | Vcpu::fast_hook)) == 0;
 }
 
@@ -281,7 +311,7 @@ auto Arch::run(Vcpu& v, std::uint64_t deadline, CpuId here) noexcept -> bool {
     if (v.pending.kind != Pending::Kind::none) [[unlikely]]
         if (const auto s = settle(v); s != Settled::go_on) return s == Settled::exit;
     const auto daif = mask_interrupts();
-    constexpr auto before = Vcpu::switch_fp | Vcpu::calls_refused | Vcpu::timer_paused | Vcpu::physical_timer_on | Vcpu::fast_hook;
+    constexpr auto before = Vcpu::switch_fp | Vcpu::calls_refused | Vcpu::timer_paused | Vcpu::physical_timer_on | Vcpu::fast_hook | Vcpu::host_steps;
     if (bool plain = (v.work & before) == 0 && deadline == no_deadline; (plain || prepare(v, deadline)) && v.mailbox_.enter(v.place_)) [[likely]] {
         const auto vector = axvcpu_enter(&v.context, read<"VBAR_EL2">());
         v.mailbox_.leave();

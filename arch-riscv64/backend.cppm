@@ -124,6 +124,7 @@ public:
     std::atomic<bool> software_interrupt{false};  // another vCPU sent one; any CPU
 
     CpuId last_cpu{~0u};                     // where it ran before
+    bool host_breakpoints = false;           // set_debug(): breakpoint instructions are the host's
     bool wakes_by_any = false;               // suspended with its power off: its timer wakes it, whatever vsie says
     std::uint64_t call_number = 0;           // of a hypercall: extension id << 32 | function id
     std::uint64_t timer_at = no_deadline;    // guest time
@@ -179,6 +180,7 @@ struct Arch {
     static auto reset(Vcpu&, GuestPhysAddr entry, std::uint64_t arg) noexcept -> Result<void>;
     static auto get(Vcpu&, reg::Id) noexcept -> Result<std::uint64_t>;
     static auto set(Vcpu&, reg::Id, std::uint64_t) noexcept -> Result<void>;
+    static auto set_debug(Vcpu&, const DebugConfig&) noexcept -> Result<void>;
     static auto deadline(const Vcpu&) noexcept -> std::uint64_t;
 
 private:
@@ -201,6 +203,10 @@ inline void answer(FastExit& e, std::uint64_t value) noexcept {
 }
 /// The trapped CSR access, where it is no call.
 inline auto register_access(const FastExit& e) noexcept -> std::optional<CsrAccess> { return decode_csr(static_cast<std::uint32_t>(e.syndrome >> 32)); }
+/// What a read of it gives. `rd`: register_access()->rd.
+inline void answer_register(FastExit& e, unsigned rd, std::uint64_t value) noexcept {
+    if (rd != 0) e.registers[rd] = value;
+}
 }  // namespace fast
 
 /// Gives stage-2 tables of this VM their TLB maintenance: when it returns, no hart uses the old translations.

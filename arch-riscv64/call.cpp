@@ -135,7 +135,7 @@ auto console_buffer(Vcpu& v, const SbiCall& c) noexcept -> bool {
             return answer(v, c, SbiError::success);
         case Kind::hart_start: return start(v, c);
         case Kind::hart_stop:
-            v.cancel_power_on();  // from here on another vCPU may start this one again
+            v.power_down();  // from here on another vCPU may start this one again
             v.end();
             v.exit() = exit::CpuDown{};
             return true;

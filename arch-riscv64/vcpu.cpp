@@ -49,8 +49,27 @@ auto Arch::reset(Vcpu& v, GuestPhysAddr entry, std::uint64_t arg) noexcept -> Re
     v.pending = {};
     v.timer_at = no_deadline;
     std::ranges::fill(v.vector_state, std::byte{});
+    v.mailbox_.unblock();
     v.power_.store(Power::on, std::memory_order_release);
     v.state_.store(State::free, std::memory_order_release);
+    return {};
+}
+
+/// Everything that a guest handles itself: misaligned, access and page faults, illegal instructions, its own calls; breakpoints where the
+/// host does not want them.
+void delegate(const Vcpu& v) noexcept {
+    write<"hedeleg">(1 << 0 | 1 << 1 | 1 << 2 | (v.host_breakpoints ? 0 : 1 << 3) | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 12 | 1 << 13 | 1 << 15);
+}
+
+/// The triggers of a hart are its firmware's: of debugging there are breakpoint instructions alone.
+auto Arch::set_debug(Vcpu& v, const DebugConfig& config) noexcept -> Result<void> {
+    const auto s = v.state();
+    if (s == State::running) return Vcpu::bad_state("a vCPU that is not running", State::free, s);
+    if (s == State::ready && v.hal->this_cpu() != v.cpu()) return Error{Code::wrong_cpu, "the CPU that the vCPU is bound to"};
+    if (config.step || !config.breakpoints.empty() || !config.watchpoints.empty())
+        return Error{Code::unsupported, "breakpoint instructions alone: this hart's triggers belong to its firmware"};
+    v.host_breakpoints = config.software_breakpoints;
+    if (v.percpu != nullptr) delegate(v);
     return {};
 }
 
@@ -59,8 +78,7 @@ namespace {
 /// What of HS-mode is written for a vCPU; never read back.
 void write_host_owned(const Vcpu& v, TlbTag tag) noexcept {
     const auto& vm = v.machine();
-    // Everything that a guest handles itself: misaligned, access and page faults, illegal instructions, breakpoints, its own calls.
-    write<"hedeleg">(1 << 0 | 1 << 1 | 1 << 2 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 12 | 1 << 13 | 1 << 15);
+    delegate(v);
     write<"hideleg">(interrupt_bits::all);
     write<"hie">(0);
     write<"hgeie">(0);
@@ -124,7 +142,7 @@ auto Arch::bind(Vcpu& v, PerCpu& cpu) noexcept -> Result<void> {
     if (vm.stage2->root().value % 0x4000 != 0) return Error{Code::misaligned, "a stage-2 root aligned to 16 KiB", 0x4000, vm.stage2->root().value};
     if (!v.vector_state.empty() && v.vector_state.size() < cpu.capabilities.vector_state)
         return Error{Code::too_small, "vector state as large as this hart's (Capabilities::vector_state)", cpu.capabilities.vector_state, v.vector_state.size()};
-    if (v.state() == State::off && v.power() == Power::on_pending) {
+    if (v.state() == State::off && v.start_requested()) {
         if (auto ok = reset(v, v.start_entry_, v.start_arg_); !ok) return ok;
     }
     if (!v.move(State::free, State::ready)) return Vcpu::bad_state("a vCPU in state free", State::free, v.state());
@@ -185,6 +203,7 @@ auto leave_synchronous(Vcpu& v, std::uint64_t cause) noexcept -> bool {
         case cause::virtual_instruction: return on_virtual_instruction(v);
         default: break;
     }
+    if (cause == 3 && v.host_breakpoints) return v.exit() = exit::Debug{cause, v.context.get<"pc">()}, true;
     // Everything else is the guest's own; one that the hart did not delegate it gets from us.
     if (cause < 16 && cause != 9 && cause != 11) return inject(v, cause, read<"stval">()), false;
     v.exit() = exit::Unknown{cause};

@@ -90,7 +90,8 @@ public:
     auto exits(std::size_t reason) const noexcept -> std::uint64_t;
 
 private:
-    auto load_image() noexcept -> std::optional<std::uint64_t>;
+    struct Extent { std::uint64_t start, end; };
+    auto load_image() noexcept -> std::optional<Extent>;
     auto place(GuestPhysAddr, const unsigned char* from, std::uint64_t size) noexcept -> bool;
     auto read_uart(std::uint64_t offset, unsigned width) noexcept -> std::uint64_t;
     void write_uart(std::uint64_t offset, unsigned width, std::uint64_t value) noexcept;

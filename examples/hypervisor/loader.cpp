@@ -10,7 +10,7 @@ constexpr std::uint64_t tree_size = 0x1'0000;
 template <class T>
 auto read_at(const Blob& b, std::uint64_t offset) noexcept -> T {
     T v{};
-    if (offset + sizeof(T) <= b.size) std::memcpy(&v, b.data() + offset, sizeof(T));
+    if (b.size >= sizeof(T) && offset <= b.size - sizeof(T)) std::memcpy(&v, b.data() + offset, sizeof(T));
     return v;
 }
 
@@ -44,44 +44,45 @@ auto Guest::place(GuestPhysAddr at, const unsigned char* from, std::uint64_t siz
     return true;
 }
 
-/// Sets the entry point and gives the first address behind the image; nothing when it does not fit.
-auto Guest::load_image() noexcept -> std::optional<std::uint64_t> {
+/// Sets the entry point and gives where the image lies; nothing when it does not fit.
+auto Guest::load_image() noexcept -> std::optional<Extent> {
     const auto& kernel = options_.kernel;
     if (options_.flat) {
         entry_ = {*options_.flat};
         if (!place(entry_, kernel.data(), kernel.size)) return std::nullopt;
-        return entry_.value + kernel.size;
+        return Extent{entry_.value, entry_.value + kernel.size};
     }
     if (const auto h = read_at<ImageHeader>(kernel, 0); h.magic == image_magic) {
         entry_ = ram_base + image_offset + h.text_offset;
         if (!place(entry_, kernel.data(), kernel.size)) return std::nullopt;
-        return entry_.value + std::max(kernel.size, h.image_size);
+        return Extent{entry_.value, entry_.value + std::max(kernel.size, h.image_size)};
     }
     const auto elf = read_at<ElfHeader>(kernel, 0);
     if (std::memcmp(elf.ident, "\177ELF\2\1", 6) != 0) return std::nullopt;
-    std::uint64_t end = 0;
+    Extent all{~std::uint64_t{0}, 0};
     for (unsigned i = 0; i < elf.phnum; ++i) {
         const auto p = read_at<ProgramHeader>(kernel, elf.phoff + i * std::uint64_t{elf.phentsize});
         if (p.type != 1) continue;  // PT_LOAD
         if (p.offset > kernel.size || p.filesz > kernel.size - p.offset) return std::nullopt;
         if (!place({p.paddr}, kernel.data() + p.offset, p.filesz)) return std::nullopt;
-        end = std::max(end, p.paddr + p.memsz);
+        if (p.memsz > ram_base.value + ram_[0].size - p.paddr) return std::nullopt;
+        all = {std::min(all.start, p.paddr), std::max(all.end, p.paddr + p.memsz)};
     }
     entry_ = {elf.entry};
-    return end;
+    return all;
 }
 
 auto Guest::load() noexcept -> bool {
-    const auto end = load_image();
+    const auto image = load_image();
     const auto refuse = [&](std::string_view why) {
         say({"hypervisor: the image cannot be loaded: ", why, "\n"});
         return false;
     };
-    if (!end || *end > ram_base.value + ram_[0].size) return refuse("it does not fit into the VM's memory, or its format is unknown");
+    if (!image || image->end > ram_base.value + ram_[0].size) return refuse("it does not fit into the VM's memory, or its format is unknown");
     // The device tree goes to the start of memory where that is free, else to the end; the initrd right behind the image.
     const auto top = ram_base.value + ram_[0].size;
-    tree_ = entry_.value >= ram_base.value + tree_size ? ram_base : GuestPhysAddr{(top - tree_size) & ~std::uint64_t{0xFFF}};
-    const auto initrd = (*end + 0x1F'FFFF) & ~std::uint64_t{0x1F'FFFF};
+    tree_ = image->start >= ram_base.value + tree_size ? ram_base : GuestPhysAddr{(top - tree_size) & ~std::uint64_t{0xFFF}};
+    const auto initrd = (image->end + 0x1F'FFFF) & ~std::uint64_t{0x1F'FFFF};
     if (options_.initrd.size != 0 && !place({initrd}, options_.initrd.data(), options_.initrd.size)) return refuse("the initrd does not fit");
     if (options_.device_tree.size != 0) {
         if (!place(tree_, options_.device_tree.data(), options_.device_tree.size)) return refuse("the device tree does not fit");

@@ -64,13 +64,16 @@ void Gicv3::line(std::uint32_t vcpu, std::uint32_t id, bool high) noexcept {
     if (id >= 32 || vcpu >= vcpus_) return;
     auto& b = cpus_[vcpu].bank;
     const auto bit = 1u << id;
-    if (high) b.high.fetch_or(bit); else b.high.fetch_and(~bit);
-    if (high) cpus_[vcpu].work.fetch_or(1);
+    const auto before = high ? b.high.fetch_or(bit) : b.high.fetch_and(~bit);
+    if (!high) return;
+    if ((b.edge.load(relaxed) & bit) != 0 && (before & bit) == 0) b.latched.fetch_or(bit);
+    cpus_[vcpu].work.fetch_or(1);
 }
 
 auto Gicv3::send(std::uint32_t from, const exit::SendIpi& ipi) noexcept -> bool {
     bool self = false;
     const auto post = [&](std::uint32_t v) {
+        if (((cpus_[v].bank.group.load(relaxed) >> (ipi.vector & 15) & 1) == 0) != ipi.group0) return;
         cpus_[v].bank.latched.fetch_or(1u << (ipi.vector & 15));
         cpus_[v].work.fetch_or(1);
         if (v == from) self = true; else vm_->notify(v, Event::interrupt);

@@ -43,7 +43,8 @@ struct CpuUp { std::uint32_t target; GuestPhysAddr entry; std::uint64_t arg; };
 struct CpuSuspend { std::uint64_t state; GuestPhysAddr entry; std::uint64_t arg; bool power_down; bool system; };
 /// A software interrupt for other vCPUs, where no interrupt controller is attached. `targets`: bit n is affinity level 0
 /// number n of the group `cluster`; `others`: every vCPU but this one.
-struct SendIpi { std::uint64_t cluster; std::uint16_t targets; std::uint8_t vector; bool others; };
+/// `group0`: it is for those targets alone that have it in the controller's group 0; else for those that have it in group 1.
+struct SendIpi { std::uint64_t cluster; std::uint16_t targets; std::uint8_t vector; bool others; bool group0 = false; };
 
 // Event exits: nothing is outstanding after them.
 

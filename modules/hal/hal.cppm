@@ -56,7 +56,7 @@ concept StatesHostFp = requires {
 };
 
 /// A host whose interrupt controller links the guest timer's interrupt to the guest: it gives the address where this CPU's
-/// part of the controller is mapped (a GICv3 redistributor's RD_base). Its interrupts end in two steps (EOImode 1).
+/// part of the controller is mapped (a GICv3 redistributor's RD_base).
 template <class H>
 concept LinksGuestTimer = requires {
     { H::local_interrupt_controller() } noexcept -> std::same_as<volatile void*>;

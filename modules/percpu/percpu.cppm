@@ -17,6 +17,7 @@ struct Capabilities {
     std::uint32_t list_registers = 0; ///< interrupts that the hardware holds for a vCPU at once
     std::uint64_t features = 0;       ///< the backend's Feature bits that can be given to guests
     std::uint32_t vector_state = 0;   ///< bytes of memory that a vCPU needs for its largest vectors; 0: none beyond the context
+    std::uint32_t breakpoints = 0, watchpoints = 0;  ///< how many set_debug() takes
     bool host_extensions = false;     ///< the host runs with the virtualization host extensions (E2H)
 };
 
@@ -38,6 +39,7 @@ concept Backend = requires(typename B::Vcpu& vcpu, typename B::PerCpu& cpu, type
     { B::reset(vcpu, GuestPhysAddr{}, value) } noexcept -> std::same_as<Result<void>>;
     { B::get(vcpu, id) } noexcept -> std::same_as<Result<std::uint64_t>>;
     { B::set(vcpu, id, value) } noexcept -> std::same_as<Result<void>>;
+    { B::set_debug(vcpu, DebugConfig{}) } noexcept -> std::same_as<Result<void>>;
     { B::deadline(vcpu) } noexcept -> std::same_as<std::uint64_t>;
 };
 

@@ -87,6 +87,11 @@ void TlbTagDomain::renounce(TlbTag& current) noexcept {
     current = {};
 }
 
+auto TlbTagDomain::look(const TlbTag& current) noexcept -> TlbTag {
+    const Guard guard(lock_);
+    return current;
+}
+
 void TlbTagDomain::release(TlbTagCpu& cpu) noexcept {
     const Guard guard(lock_);
     cpu.active_ = {};

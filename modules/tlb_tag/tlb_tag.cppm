@@ -43,6 +43,8 @@ public:
     auto assign(TlbTagCpu& cpu, TlbTag& current, std::uint32_t runner) noexcept -> Assigned;
     /// The holder of `current` gets another tag when it is assigned one the next time: nothing is cached under that.
     void renounce(TlbTag& current) noexcept;
+    /// A VM's tag, as the last assignment left it.
+    auto look(const TlbTag& current) noexcept -> TlbTag;
     /// The CPU runs under no tag any more.
     void release(TlbTagCpu& cpu) noexcept;
     auto generation() const noexcept -> std::uint64_t { return generation_; }

@@ -39,11 +39,13 @@ public:
     using Slot = VcpuSlot<typename B::Vcpu>;
     using Bound = BasicBound<B, H>;
 
-    /// Makes a vCPU in `slot`. Errors: exists (the id is taken), bad_value (id beyond the VM's vCPUs), misaligned (entry).
+    /// Makes a vCPU in `slot`. Errors: exists (the id is taken), bad_value (id beyond the VM's vCPUs, or
+    /// another id's slot), misaligned (entry).
     static auto create(Slot& slot, BasicVm<B, H>& vm, const typename B::CreateConfig& config) noexcept -> Result<BasicVcpu&> {
         static_assert(sizeof(BasicVcpu) == sizeof(slot.room) && alignof(BasicVcpu) <= 16);
         if (slot.entry != nullptr) return Error{Code::exists, "an empty slot"};
         if (auto ok = B::check(vm.impl_, config); !ok) return ok.error();
+        if (!vm.impl_.owns(config.id, &slot.entry)) return Error{Code::bad_value, "the slot of this id, of the VM's own", config.id, 0};
         auto* vcpu = new (static_cast<void*>(slot.room)) BasicVcpu(vm.impl_, config);
         if (auto ok = vm.impl_.add(vcpu->impl_); !ok) return ok.error();
         return *vcpu;
@@ -71,6 +73,9 @@ public:
     /// One register by its published id. While bound: on the vCPU's own CPU. Errors: unknown_register, read_only, bad_state.
     auto get(reg::Id id) noexcept -> Result<std::uint64_t> { return B::get(impl_, id); }
     auto set(reg::Id id, std::uint64_t value) noexcept -> Result<void> { return B::set(impl_, id, value); }
+    /// Replaces what the host wants to see; nothing asked for ends it. Errors: bad_value (more than the CPU has, see Capabilities),
+    /// misaligned, unsupported, bad_state (running), wrong_cpu.
+    auto set_debug(const DebugConfig& config) noexcept -> Result<void> { return B::set_debug(impl_, config); }
     auto core() noexcept -> typename B::Vcpu& { return impl_; }
 
 private:

@@ -19,10 +19,11 @@ auto VcpuCore::unblock() noexcept -> Result<void> {
 
 auto VcpuCore::request_power_on(GuestPhysAddr entry, std::uint64_t arg) noexcept -> Result<void> {
     auto found = Power::off;
-    if (!power_.compare_exchange_strong(found, Power::on_pending, std::memory_order_acq_rel))
-        return Error{Code::bad_state, "a vCPU that is off", static_cast<std::uint64_t>(Power::off), static_cast<std::uint64_t>(found)};
+    if (!power_.compare_exchange_strong(found, Power::claimed, std::memory_order_acq_rel))
+        return Error{Code::bad_state, "a vCPU that is off", static_cast<std::uint64_t>(Power::off), static_cast<std::uint64_t>(found == Power::claimed ? Power::on_pending : found)};
     start_entry_ = entry;
     start_arg_ = arg;
+    power_.store(Power::on_pending, std::memory_order_release);
     return {};
 }
 

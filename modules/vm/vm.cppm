@@ -22,8 +22,9 @@ enum class State : std::uint8_t {
     off,      ///< turned off; needs reset() or another vCPU's power-on request
 };
 
-/// Power as guests see it. Off -> on_pending -> on; each step is one atomic exchange.
-enum class Power : std::uint8_t { off, on_pending, on };
+/// Power as guests see it. Off -> on_pending -> on; each step is one atomic exchange. `claimed` is on_pending while who won writes down
+/// where to start; guests see no difference.
+enum class Power : std::uint8_t { off, on_pending, on, claimed };
 
 // In a module a function defined in its class is not inline by itself: what lies on the path of every exit says so.
 
@@ -44,7 +45,12 @@ public:
         const auto s = state_.load(std::memory_order_acquire);
         return s == State::ready && mailbox_.in_guest() ? State::running : s;
     }
-    inline auto power() const noexcept -> Power { return power_.load(std::memory_order_acquire); }
+    inline auto power() const noexcept -> Power {
+        const auto p = power_.load(std::memory_order_acquire);
+        return p == Power::claimed ? Power::on_pending : p;
+    }
+    /// It was turned on, and where it starts is written down.
+    inline auto start_requested() const noexcept -> bool { return power_.load(std::memory_order_acquire) == Power::on_pending; }
     /// The CPU it is bound to, while it is bound.
     inline auto cpu() const noexcept -> CpuId { return cpu_; }
     /// The same, as the mailbox publishes it.
@@ -80,7 +86,13 @@ public:
 
     /// Another vCPU asks for this one to start. Exactly one asker wins. Errors: bad_state with the power found.
     auto request_power_on(GuestPhysAddr entry, std::uint64_t arg) noexcept -> Result<void>;
-    inline void cancel_power_on() noexcept { power_.store(Power::off, std::memory_order_release); }
+    /// Who asked takes it back; one that has started meanwhile stays on.
+    inline void cancel_power_on() noexcept {
+        auto asked = Power::on_pending;
+        power_.compare_exchange_strong(asked, Power::off, std::memory_order_acq_rel);
+    }
+    /// The vCPU turns itself off: from here on another one may turn it on again.
+    inline void power_down() noexcept { power_.store(Power::off, std::memory_order_release); }
 
 protected:
     /// bind(): this is its CPU from now on.
@@ -104,7 +116,7 @@ protected:
     Exit exit_{exit::Nothing{}};     // why run() came back
     Error refusal_{};                // or why it refused
     std::atomic<bool> reading_{false};  // written by the vCPU's own CPU
-    GuestPhysAddr start_entry_{};    // written by who wins Off -> on_pending, read after the exchange
+    GuestPhysAddr start_entry_{};    // written by who wins Off -> claimed, read by who sees on_pending
     std::uint64_t start_arg_ = 0;
 };
 
@@ -116,6 +128,17 @@ struct VmPolicy {
     bool yields = false;            ///< exit::Yield when a vCPU spins; else it just spins
     bool fast_exit = false;         ///< the HAL's fast hook is asked first (AnswersFast)
     bool power = true;              ///< the firmware's power calls are emulated; else they are calls like others
+};
+
+/// An access that the host wants to see.
+struct Watchpoint { std::uint64_t address; std::uint8_t bytes; bool read, write; };
+
+/// What the host wants to see of a guest's instructions, as exit::Debug. The guest's own debugging is hidden meanwhile.
+struct DebugConfig {
+    bool step = false;                             ///< every instruction
+    bool software_breakpoints = false;             ///< breakpoint instructions; else they stay the guest's own
+    std::span<const std::uint64_t> breakpoints{};  ///< virtual addresses of instructions; a guest that is to pass one needs it taken away
+    std::span<const Watchpoint> watchpoints{};     ///< by virtual address
 };
 
 /// Room for one vCPU: memory of the user.
@@ -176,6 +199,8 @@ public:
     template <InterruptController T> void attach(T& controller) noexcept { controller_ = table_of(controller); }
     inline auto controller() const noexcept -> const InterruptControllerTable& { return controller_; }
 
+    /// Whether this is where the vCPU with this index has to be. Requires: id < vcpus().
+    inline auto owns(std::uint32_t id, VcpuCore* const* entry) const noexcept -> bool { return &registry_[id] == entry; }
     auto add(VcpuCore&) noexcept -> Result<void>;
     inline void remove(VcpuCore& v) noexcept { registry_[v.id()] = nullptr; }
 

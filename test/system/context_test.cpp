@@ -225,3 +225,41 @@ TEST_CASE("an unmapped page is gone for a guest that runs on another CPU", "[smp
     CHECK(job.ok);
     CHECK(job.reason == Exit::index_of<exit::NestedPageFault>());
 }
+
+// --- a host that takes its interrupts inside run() -----------------------------------------------------------------
+namespace {
+std::atomic<unsigned> host_interrupts{0};
+struct InsideHost : Host {
+    static void handle_host_irq() noexcept {
+        host_interrupts.fetch_add(1);
+        runtime::unmask_interrupts();
+        runtime::mask_interrupts();
+    }
+};
+}  // namespace
+
+TEST_CASE("HandlesHostIrq: interrupts are taken inside run(), which goes on until its deadline", "[host][timer]") {
+    static PerCpu<InsideHost> cpu;
+    REQUIRE(percpu().disable());
+    REQUIRE(cpu.enable());
+    {
+        Machine m(spin);
+        Slot slot[1];
+        Vm<InsideHost> vm{{.id = 8, .stage2 = &m.stage2, .vcpus = slot, .ram = m.ram}};
+        auto made = Vcpu<InsideHost>::create(slot[0], vm, {.id = 0, .entry = m.at(spin)});
+        REQUIRE(made);
+        runtime::mask_interrupts();
+        runtime::send_interrupt(runtime::this_cpu(), 0);
+        const auto until = runtime::now() + runtime::frequency() / 50;
+        auto b = cpu.bind(*made);
+        REQUIRE(b);
+        const auto e = b.run(until);
+        REQUIRE(e);
+        CHECK(e->is<exit::TimerExpired>());
+        CHECK(runtime::now() >= until);
+        CHECK(host_interrupts.load() >= 1);
+        CHECK(host_interrupts.load() < 100);  // each once: the one that was sent has been taken
+    }
+    REQUIRE(cpu.disable());
+    REQUIRE(percpu().enable());
+}

@@ -47,6 +47,9 @@ TEST_CASE("creation checks ids, slots, affinities and alignment", "[misuse]") {
     CHECK(Vcpu<Host>::create(slot[0], vm, {.entry = {0x4000'0001}}).error().code == Code::misaligned);
     REQUIRE(Vcpu<Host>::create(slot[0], vm, {.id = 0}));
     CHECK(Vcpu<Host>::create(slot[0], vm, {.id = 0}).error().code == Code::exists);
+    CHECK(Vcpu<Host>::create(slot[1], vm, {.id = 0}).error().code == Code::bad_value);  // another id's slot
+    Slot stranger[1];
+    CHECK(Vcpu<Host>::create(stranger[0], vm, {.id = 1}).error().code == Code::bad_value);
     CHECK(Vcpu<Host>::create(slot[1], vm, {.id = 1}));
 }
 
@@ -76,4 +79,17 @@ TEST_CASE("registers: unknown ids and read-only ones are refused, the others kee
     }
     auto b = percpu().bind(m.vcpu());
     CHECK(b.run());
+}
+
+TEST_CASE("a blocked vCPU that is reset runs at once", "[misuse]") {
+    Machine m(call_forever);
+    const auto blocked = m.vcpu().block();
+    REQUIRE(blocked);
+    REQUIRE(*blocked);
+    REQUIRE(m.vcpu().reset(m.at(call_forever)));
+    auto b = percpu().bind(m.vcpu());
+    REQUIRE(b);
+    const auto e = b.run(runtime::now() + 5 * runtime::frequency());
+    REQUIRE(e);
+    CHECK(e->is<exit::Hypercall>());
 }

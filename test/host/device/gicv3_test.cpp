@@ -219,3 +219,29 @@ TEST_CASE("attached to a VM: its window, its private lines, what is most urgent"
     DeviceAccess d{{gicd}, 0, 4, false};
     CHECK(c.access(c.self, 0, d));
 }
+
+TEST_CASE("a software interrupt reaches those alone that have it in the group it was sent for", "[gicv3]") {
+    Fixture f;
+    f.write(gicd, 3);
+    f.enable_private(0, 0xFFFF);
+    f.enable_private(1, 0xFFFF);
+    f.write(gicr + 0x2'0000 + 0x1'0000 + 0x80, 0);  // vCPU 1 has all of them in group 0
+    f.gic.send(2, {.cluster = 0, .targets = 3, .vector = 5, .others = false});
+    CHECK(f.take(0) == 5);
+    CHECK_FALSE(f.take(1));
+    f.gic.send(2, {.cluster = 0, .targets = 3, .vector = 6, .others = false, .group0 = true});
+    CHECK_FALSE(f.take(0));
+    CHECK(f.take(1) == 6);
+}
+
+TEST_CASE("a private line that is configured as edge is latched when it rises, once", "[gicv3]") {
+    Fixture f;
+    f.enable_private(0, 1u << 27);
+    f.write(gicr + 0x1'0000 + 0xC04, 2u << (27 - 16) * 2);
+    f.gic.line(0, 27, true);
+    f.gic.line(0, 27, true);
+    f.gic.line(0, 27, false);
+    CHECK(f.take(0) == 27);
+    f.gic.retire(0, 27, false, false);
+    CHECK_FALSE(f.take(0));
+}

@@ -136,6 +136,32 @@ TEST_CASE("a pending interrupt whose line falls before it is taken disappears", 
     for (unsigned i = 0; i < 38; ++i) CHECK(taken(m, i) != 32);
 }
 
+GUEST(sgi_in_handler, GIC_ON "mov x22, #1\n1: cmp x21, #2\nb.ne 1b\nmsr DAIFSet, #2\nmov x1, #99\n" REPORT);
+
+TEST_CASE("a software interrupt that comes again while it is active is taken again, wherever its list register was meanwhile", "[gic][A21]") {
+    Machine m(sgi_in_handler, 0, {.controller = true});
+    const auto send = [&] { m.controller.send(0, {.cluster = 0, .targets = 1, .vector = 3, .others = false}); };
+    {
+        auto b = percpu().bind(m.vcpu());
+        REQUIRE(b.run(runtime::now() + runtime::frequency() / 20));  // its GIC is on
+    }
+    send();
+    {
+        auto b = percpu().bind(m.vcpu());
+        REQUIRE((run_to_report(b)[0] & 0x3FF) == 3);  // in the handler: active
+        send();
+    }
+    for (int round = 0; round < 3; ++round) {
+        auto b = percpu().bind(m.vcpu());  // active and pending: each bind looks again
+        REQUIRE(b);
+    }
+    auto b = percpu().bind(m.vcpu());
+    REQUIRE(b.complete());
+    CHECK((run_to_report(b)[0] & 0x3FF) == 3);
+    REQUIRE(b.complete());
+    CHECK(run_to_report(b)[0] == 99);
+}
+
 GUEST(wait_for_spi, GIC_ON "movz x9, #0x0800, lsl #16\nmov w10, #-1\nstr w10, [x9, #0x84]\nstr w10, [x9, #0x104]\n1: wfi\ncbz x21, 1b\nmov x1, x21\n" REPORT);
 
 TEST_CASE("an interrupt posted to a halted, unbound, blocked vCPU wakes it and is delivered", "[gic][mailbox]") {
@@ -213,6 +239,37 @@ TEST_CASE("one clock for the VM: it starts near zero and its vCPUs agree", "[tim
     const auto first = run_to_report(b)[0];
     CHECK(first < runtime::frequency() * 60);
     CHECK(m.vm.core().counter_offset + first <= runtime::now());
+}
+
+TEST_CASE("one clock for the VM: a vCPU made a second later shows the time of the first, and none goes back", "[timer][A16]") {
+    Machine m(clock_guest, 0, {.vcpus = 2});
+    std::uint64_t last = 0;
+    for (int round = 0; round < 3; ++round) {
+        for (unsigned i = 0; i < 2; ++i) {
+            REQUIRE(m.vcpu(i).reset(m.at(clock_guest)));
+            const auto before = runtime::now();
+            auto b = percpu().bind(m.vcpu(i));
+            const auto seen = run_to_report(b)[0];
+            CHECK(seen >= last);
+            CHECK(seen >= before - m.vm.core().counter_offset);
+            CHECK(seen <= runtime::now() - m.vm.core().counter_offset);
+            last = seen;
+            while (runtime::now() < before + runtime::frequency() / 20) {}
+        }
+    }
+}
+
+TEST_CASE("a guest's timer does not run on in the host, nor where its vCPU has been", "[timer][A15]") {
+    Machine m(timer_wfi, runtime::frequency(), {.controller = true});
+    const bool e2h = (arch::read<"HCR_EL2">() >> 34 & 1) != 0;
+    {
+        auto b = percpu().bind(m.vcpu());
+        const auto e = b.run();
+        REQUIRE(e);
+        REQUIRE(e->is<exit::Halt>());
+        CHECK((arch::read_el1<"CNTV_CTL_EL0">(e2h) & 1) == 0);
+    }
+    CHECK((arch::read<"CNTV_CTL_EL0">() & 1) == 0);
 }
 
 GUEST(physical_wfi, GIC_ON "mrs x9, CNTPCT_EL0\nadd x9, x9, x0\nmsr CNTP_CVAL_EL0, x9\nmov x10, #1\nmsr CNTP_CTL_EL0, x10\nmsr DAIFSet, #2\n1: wfi\nmrs x11, ISR_EL1\ncbz x11, 1b\nmov x10, #3\nmsr CNTP_CTL_EL0, x10\nmov x1, #77\n" REPORT);

@@ -42,7 +42,7 @@ inline auto interrupts_masked() -> bool { return (arch::read<"DAIF">() >> 7 & 1)
 [[gnu::always_inline]] inline auto answer_register(FastExit& e) noexcept -> bool {
     const auto access = fast::register_access(e);
     if (!access.read() || access.encoding() != arch::iss_of<"ID_AA64MMFR4_EL1">) return false;
-    e.registers[access.reg()] = 77;
+    fast::answer_register(e, 77);
     return true;
 }
 inline constexpr reg::Id host_owned_id = arch::registers[arch::index<"HCR_EL2">].id(), read_only_id = arch::registers[arch::index<"ESR_EL2">].id();

@@ -42,7 +42,7 @@ inline auto interrupts_masked() -> bool { return (arch::read<"sstatus">() & arch
 [[gnu::always_inline]] inline auto answer_register(FastExit& e) noexcept -> bool {
     const auto access = fast::register_access(e);
     if (!access || access->csr != 0xC03 || access->writes) return false;
-    e.registers[access->rd] = 77;
+    fast::answer_register(e, access->rd, 77);
     return true;
 }
 inline constexpr reg::Id host_owned_id = arch::registers[arch::index<"hgatp">].id(), read_only_id = arch::registers[arch::index<"scause">].id();
