@@ -16,6 +16,8 @@ template <Hal H> using Vm = BasicVm<Arch, H>;
 template <Hal H> using Vcpu = BasicVcpu<Arch, H>;
 template <Hal H> using PerCpu = BasicPerCpu<Arch, H>;
 using Slot = VcpuSlot<aarch64::Vcpu>;
+/// A shape of tables that every machine of this architecture has: levels, and bits of guest-physical address.
+inline constexpr unsigned stage2_levels = 3, stage2_address_bits = 39;
 inline constexpr const Stage2Format& stage2_format = aarch64::stage2_format;
 using aarch64::tlb_maintenance;
 namespace fast = aarch64::fast;

@@ -45,8 +45,8 @@ void report_fault(std::uint64_t pc, std::uint64_t frame_pointer, std::span<const
     print_decimal(this_cpu());
     for (const auto& [name, value] : facts) item(name, value);
     item("\n  at ", pc);
-#if defined(__aarch64__)
-    constexpr int caller = 0, address = 1;    // of the frame record that x29 points at
+#if defined(__aarch64__) || defined(__x86_64__)
+    constexpr int caller = 0, address = 1;    // of the frame record that x29 or rbp points at
 #else
     constexpr int caller = -2, address = -1;  // below where s0 points
 #endif

@@ -10,8 +10,10 @@ export namespace runtime {
     std::uint64_t v;
 #if defined(__aarch64__)
     asm volatile("mrs %0, TPIDR_EL2" : "=r"(v));
-#else
+#elif defined(__riscv)
     asm volatile("mv %0, tp" : "=r"(v));
+#else
+    v = 0;  // one CPU is started
 #endif
     return static_cast<unsigned>(v);
 }

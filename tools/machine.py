@@ -20,6 +20,7 @@ class Machine:
 MACHINES = {
     "aarch64": Machine("qemu-system-aarch64", "virt,virtualization=on,gic-version=3", "max", 0x4000_0000, ["-serial", "chardev:report"]),
     "riscv64": Machine("qemu-system-riscv64", "virt", "rv64,h=true,v=true,vlen=256", 0x8000_0000, ["-device", "pci-serial,chardev=report"], b"\n@start\n"),
+    "x86_64": Machine("qemu-system-x86_64", "pc", "max", 0, ["-serial", "chardev:report", "-device", "isa-debug-exit,iobase=0xf4,iosize=4"], b"\n@start\n"),
 }
 BLOB_OFFSET = 0x800_0000
 

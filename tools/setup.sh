@@ -8,8 +8,8 @@ failed() { echo "ax: $*" >&2; exit 1; }
 say() { echo "ax: $*" >&2; }
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; elif command -v sudo >/dev/null; then sudo "$@"; else failed "packages must be installed: run this as root, or install sudo"; fi; }
 
-tools=(clang++-22 ld.lld-22 llvm-objcopy-22 clang-format-22 meson ninja qemu-system-aarch64 qemu-system-riscv64 qemu-aarch64 qemu-riscv64 python3 xz cpio)
-packages_backports=(meson qemu-system-arm qemu-system-misc qemu-user opensbi)
+tools=(clang++-22 ld.lld-22 llvm-objcopy-22 clang-format-22 meson ninja qemu-system-aarch64 qemu-system-riscv64 qemu-system-x86_64 qemu-aarch64 qemu-riscv64 python3 xz cpio)
+packages_backports=(meson qemu-system-arm qemu-system-misc qemu-system-x86 qemu-user opensbi)
 packages=(clang-22 lld-22 llvm-22 clang-format-22 libc++-22-dev libc++abi-22-dev libclang-rt-22-dev ninja-build cpio xz-utils python3 ca-certificates)
 
 version_at_least() { [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]; }
@@ -40,7 +40,7 @@ install_packages() {
   [ -z "$offline" ] || failed "packages are missing, and --offline forbids to install them: ${packages[*]} ${packages_backports[*]}"
   . /etc/os-release
   case "${ID:-}-${VERSION_ID:-}" in debian-12|debian-13) ;; *)
-    failed "this is no Debian 12 or 13: install clang, lld, llvm, libc++ 22, Meson 1.7, ninja, QEMU 10 (aarch64, riscv64), OpenSBI, python3, cpio and xz, then try again" ;; esac
+    failed "this is no Debian 12 or 13: install clang, lld, llvm, libc++ 22, Meson 1.7, ninja, QEMU 10 (aarch64, riscv64, x86_64), OpenSBI, python3, cpio and xz, then try again" ;; esac
   local codename=$VERSION_CODENAME list=/etc/apt/sources.list.d/axvcpu.list site
   say "installing packages (clang 22, Meson, QEMU) with apt"
   export DEBIAN_FRONTEND=noninteractive
@@ -99,17 +99,18 @@ entry() {
 recipe() { cat "$@" | sha256sum | cut -c1-12; }
 
 # Sources from Debian's source packages, under the names that the wraps expect; checked by hash.
-sources_key=1
+sources_key=2
 fetch_sources() {
   local part=$1 work; work=$(mktemp -d); 
-  say "fetching sources (Catch2, libfdt)"
-  (cd "$part" && private_apt "$work" source --download-only --tar-only catch2/bookworm-backports device-tree-compiler/trixie >/dev/null) || failed "Debian's sources cannot be fetched: check the network"
+  say "fetching sources (Catch2, libfdt, Zydis)"
+  (cd "$part" && private_apt "$work" source --download-only --tar-only catch2/bookworm-backports device-tree-compiler/trixie zydis/trixie zycore-c/trixie >/dev/null) || failed "Debian's sources cannot be fetched: check the network"
   rm -rf "$work"
-  mv "$part"/catch2_3.7.1.orig.tar.gz "$part/Catch2-3.7.1.tar.gz" 2>/dev/null && mv "$part"/device-tree-compiler_1.7.2.orig.tar.xz "$part/dtc-1.7.2.tar.xz" 2>/dev/null ||
-    failed "Debian has other versions of Catch2 or libfdt than the wraps pin: see subprojects/"
+  mv "$part"/catch2_3.7.1.orig.tar.gz "$part/Catch2-3.7.1.tar.gz" 2>/dev/null && mv "$part"/device-tree-compiler_1.7.2.orig.tar.xz "$part/dtc-1.7.2.tar.xz" 2>/dev/null &&
+    mv "$part"/zydis_4.1.1.orig.tar.gz "$part/zydis-4.1.1.tar.gz" 2>/dev/null && mv "$part"/zycore-c_1.5.2.orig.tar.gz "$part/zycore-1.5.2.tar.gz" 2>/dev/null ||
+    failed "Debian has other versions of Catch2, libfdt or Zydis than the wraps pin: see subprojects/"
   rm -f "$part"/*.dsc "$part"/*.debian.*
   local w
-  for w in catch2 libfdt; do
+  for w in catch2 libfdt zydis zycore; do
     (cd "$part" && sed -n 's/^source_hash = //p; s/^source_filename = //p' "$root/subprojects/$w.wrap" | { read -r name; read -r sum; echo "$sum  $name" | sha256sum -c --quiet -; }) || failed "the source of $w has not the hash that subprojects/$w.wrap pins"
   done
 }
@@ -146,7 +147,7 @@ while (($#)); do
     sysroot) sysroot "$2"; shift ;;
     where) case $2 in guest) echo "$cache/$(guest_name "$3")" ;; sysroot) echo "$cache/$(sysroot_name "$3")" ;; esac; shift 2 ;;
     all) if [ "${2:-}" = --offline ]; then offline=1; shift; fi
-         install_packages; sources; guest arm64; guest riscv64; sysroot aarch64; sysroot riscv64
+         install_packages; sources; guest arm64; guest riscv64; sysroot aarch64; sysroot riscv64; sysroot x86_64
          say "everything is there" ;;
     *) failed "setup.sh: unknown step '$1'" ;;
   esac

@@ -33,7 +33,7 @@ auto report(const Error& e) -> int {
 
 extern "C" int main() {
     if (auto found = cpu.enable(); !found) return report(found.error());
-    Stage2 stage2(stage2_format, Host::virt_to_phys(frames[0]), 3, 39, {nullptr, take_frame, [](void*, HostPhysAddr) noexcept {}}, hal_table<Host>);
+    Stage2 stage2(stage2_format, Host::virt_to_phys(frames[0]), stage2_levels, stage2_address_bits, {nullptr, take_frame, [](void*, HostPhysAddr) noexcept {}}, hal_table<Host>);
     auto mapped = stage2.map(ram[0].start, Host::virt_to_phys(guest), 4096, {.write = false}, MemoryType::normal);
     if (!mapped) return report(mapped.error());
 
@@ -43,18 +43,19 @@ extern "C" int main() {
 
     auto on_cpu = cpu.bind(*vcpu);
     if (!on_cpu) return report(on_cpu.error());
-    for (bool on = true; on;) {
+    for (;;) {
         auto e = on_cpu->run();
         if (!e) return report(e.error());
+        if (e->is<exit::SystemDown>() || e->is<exit::Shutdown>()) break;
         const auto done = e->match(
             [&](exit::MmioWrite m) {
                 if (m.addr == uart) runtime::put_guest_byte(static_cast<std::uint8_t>(m.value));
                 return on_cpu->complete();
             },
             [&](exit::Hypercall h) { return on_cpu->complete(h.args[0] * 2); },
-            [&](exit::SystemDown) { on = false; runtime::put_guest_byte('\n'); return Result<void>{}; },
-            [&](auto) { on = false; return Result<void>{Error{Code::unsupported, "a guest that only says hello"}}; });
+            [&](auto) { return Result<void>{Error{Code::unsupported, "a guest that only says hello"}}; });
         if (!done) return report(done.error());
     }
+    runtime::put_guest_byte('\n');
     return 0;
 }

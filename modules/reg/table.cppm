@@ -12,10 +12,11 @@ enum class Policy : std::uint8_t {
     vector,       ///< moved with the floating-point and vector state
     trapped,      ///< the guest's accesses are emulated; lives in memory only
     fixed,        ///< the guest's reads are answered from the VM's feature set; has no storage
+    control_block,  ///< the hardware keeps it in a block in memory, which it moves by itself; has no storage in the context
     host_owned,   ///< written by the SDK from the VM's configuration, never read back; has no storage
 };
 /// Whether registers of this policy take room in a vCPU's context.
-constexpr auto stored(Policy p) noexcept -> bool { return p != Policy::fixed && p != Policy::host_owned; }
+constexpr auto stored(Policy p) noexcept -> bool { return p < Policy::fixed; }
 
 /// Groups of registers in the published ids.
 enum class Class : std::uint8_t { core = 1, system = 2, vector = 3 };

@@ -47,6 +47,7 @@ public:
         if (auto ok = B::check(vm.impl_, config); !ok) return ok.error();
         if (!vm.impl_.owns(config.id, &slot.entry)) return Error{Code::bad_value, "the slot of this id, of the VM's own", config.id, 0};
         auto* vcpu = new (static_cast<void*>(slot.room)) BasicVcpu(vm.impl_, config);
+        if constexpr (HasFrames<typename B::Vcpu>) vcpu->impl_.adopt(slot.frames);
         if (auto ok = vm.impl_.add(vcpu->impl_); !ok) return ok.error();
         return *vcpu;
     }

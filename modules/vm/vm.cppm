@@ -148,6 +148,16 @@ struct VcpuSlot {
     alignas(16) unsigned char room[sizeof(Vcpu)];
 };
 
+/// A vCPU for which the hardware wants frames of its own says how many by `static constexpr std::size_t frames`: they are part of its slot.
+template <class Vcpu>
+concept HasFrames = requires { { Vcpu::frames } -> std::convertible_to<std::size_t>; };
+template <HasFrames Vcpu>
+struct VcpuSlot<Vcpu> {
+    VcpuCore* entry = nullptr;
+    alignas(16) unsigned char room[sizeof(Vcpu)];
+    alignas(4096) unsigned char frames[Vcpu::frames][4096];
+};
+
 /// A VM's slots, whatever the size of their vCPUs.
 class Registry {
 public:

@@ -47,17 +47,20 @@ auto capabilities() -> const Capabilities& {
 
 Machine::Machine(const void* payload, std::uint64_t arg, Config c)
     : config(c), memory(guest_memory), ram{{ram_base, c.ram}},
-      stage2(stage2_format, fresh_root(), 3, 39, {nullptr, take_frame, [](void*, HostPhysAddr) noexcept {}}, hal_table<Host>),
+      stage2(stage2_format, fresh_root(), stage2_levels, stage2_address_bits, {nullptr, take_frame, [](void*, HostPhysAddr) noexcept {}}, hal_table<Host>),
       vm({.id = 7, .stage2 = &stage2, .vcpus = std::span<Slot>(slots, c.vcpus), .ram = ram, .policy = c.policy}),
       controller(make_controller(vm.core())) {
     static_cast<void>(percpu());
+    runtime::unmask_interrupts();  // what the test before has left pending, a timer of run()'s where it is one of the host's
+    runtime::mask_interrupts();
     stage2.set_maintenance(tlb_maintenance(vm.core()));
     std::memset(memory, 0, ram_size);
     std::memcpy(memory, __guest_begin, static_cast<std::size_t>(__guest_end - __guest_begin));
+    prepare(memory, ram_base);
     if (c.controller) vm.attach(controller);
     if (!c.lazy) REQUIRE(stage2.map(ram_base, Host::virt_to_phys(memory), c.ram, {}, MemoryType::normal));
     for (unsigned i = 0; i < c.vcpus; ++i) {
-        auto made = Vcpu<Host>::create(slots[i], vm, {.id = i, .entry = at(payload), .arg = arg, .off = i != 0});
+        auto made = Vcpu<Host>::create(slots[i], vm, create_config(ram_base, i, at(payload), arg, i != 0));
         REQUIRE(made);
         vcpus[i] = &*made;
     }

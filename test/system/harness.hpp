@@ -21,6 +21,7 @@ struct Host {
     static void wake(std::uint32_t, std::uint32_t) noexcept;
     static auto timer() noexcept -> std::uint64_t { return runtime::timer(); }
     static void set_timer(std::uint64_t at) noexcept { runtime::set_timer(at); }
+#if defined(AXVCPU_FAST_HOOK)
     /// For VMs whose policy asks for it: the next of `fast_answers` calls `report` give the sum of two arguments.
     static auto fast_exit(FastExit& e) noexcept -> bool {
         if (!fast::is_call(e)) return answer_register(e);
@@ -30,6 +31,7 @@ struct Host {
         return true;
     }
     static inline std::uint64_t fast_answers = 0;
+#endif
 };
 
 /// Where the guest's memory is: the payloads first, then zeroes. A guest's stack, tables and data have their places here.

@@ -44,7 +44,7 @@ TEST_CASE("creation checks ids, slots, affinities and alignment", "[misuse]") {
     Slot slot[2];
     Vm<Host> vm{{.id = 1, .vcpus = slot}};
     CHECK(Vcpu<Host>::create(slot[0], vm, {.id = 2}).error().code == Code::bad_value);
-    CHECK(Vcpu<Host>::create(slot[0], vm, {.entry = {0x4000'0001}}).error().code == Code::misaligned);
+    if (instructions_are_aligned) CHECK(Vcpu<Host>::create(slot[0], vm, {.entry = {0x4000'0001}}).error().code == Code::misaligned);
     REQUIRE(Vcpu<Host>::create(slot[0], vm, {.id = 0}));
     CHECK(Vcpu<Host>::create(slot[0], vm, {.id = 0}).error().code == Code::exists);
     CHECK(Vcpu<Host>::create(slot[1], vm, {.id = 0}).error().code == Code::bad_value);  // another id's slot
@@ -64,7 +64,7 @@ TEST_CASE("a bound vCPU is neither reset nor destroyed nor blocked", "[misuse]")
         CHECK(b.run());
     }
     CHECK(m.vcpu().reset(m.at(call_forever)));
-    CHECK(m.vcpu().reset({1}).error().code == Code::misaligned);
+    if (instructions_are_aligned) CHECK(m.vcpu().reset({1}).error().code == Code::misaligned);
 }
 
 TEST_CASE("registers: unknown ids and read-only ones are refused, the others keep what they are given", "[misuse][A27]") {
@@ -72,7 +72,7 @@ TEST_CASE("registers: unknown ids and read-only ones are refused, the others kee
     CHECK(m.vcpu().get(reg::Id{0}).error().code == Code::unknown_register);
     CHECK(m.vcpu().set(reg::Id{~std::uint64_t{0}}, 0).error().code == Code::unknown_register);
     CHECK(m.vcpu().get(host_owned_id).error().code == Code::unknown_register);
-    CHECK(m.vcpu().set(read_only_id, 1).error().code == Code::read_only);
+    if (read_only_id != reg::Id{}) CHECK(m.vcpu().set(read_only_id, 1).error().code == Code::read_only);
     for (const auto r : kept_registers()) {
         REQUIRE(m.vcpu().set(r, r.value));
         CHECK(*m.vcpu().get(r) == r.value);

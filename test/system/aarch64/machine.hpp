@@ -1,5 +1,6 @@
 // What the suites have to know of AArch64.
 #pragma once
+#define AXVCPU_FAST_HOOK 1
 import std;
 import axvcpu;
 import axvcpu.arch;
@@ -15,6 +16,12 @@ inline auto make_controller(VmCore& vm) noexcept -> Controller { return {vm, {gi
 /// What a payload's vectors report when the guest takes an exception: hypercall `exception + vector offset`, with ESR, FAR, ELR.
 inline constexpr std::uint64_t report = 0xC600'0000, exception = 0xC600'1000;
 
+inline void prepare(unsigned char*, GuestPhysAddr) {}
+inline auto create_config(GuestPhysAddr, std::uint32_t id, GuestPhysAddr entry, std::uint64_t arg, bool off) -> CreateConfig {
+    return {.id = id, .entry = entry, .arg = arg, .off = off};
+}
+
+inline constexpr bool instructions_are_aligned = true;
 inline constexpr reg::Id pc_id = arch::registers[arch::index<"PC">].id(), argument_id = arch::registers[arch::index<"X">].id(0);
 /// General registers that call_forever leaves alone.
 inline auto kept_registers() -> std::vector<reg::Id> {
@@ -30,6 +37,7 @@ inline auto canary(std::size_t row) -> std::uint64_t {
     if (name == "MDSCR_EL1" || name == "CSSELR_EL1" || name == "FPCR" || name == "FPSR") return 0;
     return (row * 0x0101'0101'0101'0101) & 0x0000'FFFF'FFFF'FFF0;
 }
+inline auto free_in_control_block(std::string_view) -> bool { return false; }
 template <reg::Name... N>
 auto host_registers() -> std::vector<std::uint64_t> { return {arch::read<N>()...}; }
 /// The host's registers that a bind overwrites.

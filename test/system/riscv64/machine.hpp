@@ -1,5 +1,6 @@
 // What the suites have to know of RISC-V.
 #pragma once
+#define AXVCPU_FAST_HOOK 1
 import std;
 import axvcpu;
 import axvcpu.arch;
@@ -16,6 +17,12 @@ inline auto make_controller(VmCore& vm) noexcept -> Controller { return {vm, pli
 /// scause, stval, sepc, sstatus.
 inline constexpr std::uint64_t report = std::uint64_t{0x0A00'0000} << 32, exception = report + 1;
 
+inline void prepare(unsigned char*, GuestPhysAddr) {}
+inline auto create_config(GuestPhysAddr, std::uint32_t id, GuestPhysAddr entry, std::uint64_t arg, bool off) -> CreateConfig {
+    return {.id = id, .entry = entry, .arg = arg, .off = off};
+}
+
+inline constexpr bool instructions_are_aligned = true;
 inline constexpr reg::Id pc_id = arch::registers[arch::index<"pc">].id(), argument_id = arch::registers[arch::index<"x">].id(11);
 /// General registers that call_forever leaves alone: not a0 and a1 (the answer), a6 and a7 (the call).
 inline auto kept_registers() -> std::vector<reg::Id> {
@@ -31,6 +38,7 @@ inline auto canary(std::size_t row) -> std::uint64_t {
     if (name == "scounteren" || name == "fcsr") return row % 8;
     return (row * 0x0101'0101'0101'0101) & 0x0000'00FF'FFFF'FFF0;
 }
+inline auto free_in_control_block(std::string_view) -> bool { return false; }
 template <reg::Name... N>
 auto host_registers() -> std::vector<std::uint64_t> { return {arch::read<N>()...}; }
 /// The host's registers that a bind overwrites.

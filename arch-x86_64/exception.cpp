@@ -1,0 +1,144 @@
+// Faults given to the guest, the end of an instruction, what ends an exit, and every register by its id.
+module axvcpu.x86_64;
+import std;
+import axvcpu.result;
+import axvcpu.hal;
+import axvcpu.exit;
+import axvcpu.reg;
+import axvcpu.vm;
+
+namespace axvcpu::x86_64 {
+
+/// Where an exception waits to be delivered already, a second one makes it a double fault (APM 2, #DF).
+void inject(Vcpu& v, std::uint8_t vector, std::optional<std::uint32_t> error) noexcept {
+    auto& b = *v.vmcb;
+    constexpr std::uint64_t valid = std::uint64_t{1} << 31, type = 7 << 8, exception = 3 << 8;
+    const bool second = (b.event_injection & valid) != 0 && (b.event_injection & type) == exception;
+    b.event_injection = second ? event(Vector::df, true) : event(vector, error.has_value(), error.value_or(0));
+}
+
+void advance(Vcpu& v, unsigned length) noexcept {
+    auto& b = *v.vmcb;
+    constexpr std::uint64_t trap_flag = 1 << 8, resume_flag = 1 << 16, single_step = 1 << 14;
+    b.rip += length;
+    if (!v.in_long_mode()) b.rip &= (b.cs.attributes & 1 << 10) != 0 ? 0xFFFF'FFFF : 0xFFFF;  // CS.D
+    b.interrupt_shadow &= ~std::uint64_t{1};
+    b.rflags &= ~resume_flag;
+    if ((b.rflags & trap_flag) == 0) return;
+    b.dr6 |= single_step;
+    inject(v, Vector::db);
+}
+
+namespace {
+constexpr Error nothing_outstanding{Code::no_exit, "an instruction exit that is outstanding"}, elsewhere{Code::wrong_cpu, "the CPU that the vCPU is bound to"};
+
+auto outstanding(const Vcpu& v) noexcept -> const Error* {
+    if (v.pending.kind == Pending::Kind::none || v.pending.kind >= Pending::Kind::more) return &nothing_outstanding;
+    return v.hal->this_cpu() != v.cpu() ? &elsewhere : nullptr;
+}
+
+/// What a read of `width` bytes gives its destination.
+void arrive(Vcpu& v, std::uint64_t value) noexcept {
+    const auto& p = v.pending;
+    value = p.sign_extend ? sign_extended(value, p.width) : narrow(value, p.width);
+    auto& x = v.x(p.reg);
+    if (p.high_byte) x = (x & ~std::uint64_t{0xFF00}) | (value & 0xFF) << 8;
+    else x = merged(x, value, p.to_width);
+}
+}  // namespace
+
+auto Arch::complete(Vcpu& v, std::uint64_t value) noexcept -> Result<void> {
+    if (const auto* refused = outstanding(v)) return *refused;
+    auto& p = v.pending;
+    const auto kind = std::exchange(p.kind, Pending::Kind::none);
+    switch (kind) {
+        case Pending::Kind::hypercall: v.vmcb->rax = value; break;
+        case Pending::Kind::port_read: case Pending::Kind::mmio: if (p.to_width != 0) arrive(v, value); break;
+        case Pending::Kind::register_read:
+            v.vmcb->rax = static_cast<std::uint32_t>(value);
+            v.x(2) = value >> 32;
+            break;
+        default: break;  // a fault that is completed: the host has done the instruction's work
+    }
+    if (p.length == 0) {
+        const auto length = instruction_length(v);
+        if (!length) return {};  // it has gone: the guest meets that itself
+        p.length = *length;
+    }
+    advance(v, p.length);
+    return {};
+}
+
+auto Arch::fail(Vcpu& v) noexcept -> Result<void> {
+    if (const auto* refused = outstanding(v)) return *refused;
+    if (std::exchange(v.pending.kind, Pending::Kind::none) == Pending::Kind::hypercall) inject(v, Vector::ud);
+    else inject(v, Vector::gp, 0);
+    return {};
+}
+
+auto Arch::retry(Vcpu& v) noexcept -> Result<void> {
+    if (const auto* refused = outstanding(v)) return *refused;
+    v.pending.kind = Pending::Kind::none;
+    return {};
+}
+
+namespace {
+
+auto find_for(const Vcpu& v, reg::Id id) noexcept -> Result<reg::Position> {
+    const auto at = reg::find<registers>(id);
+    if (!at || registers[at->row].policy == Policy::host_owned) return Error{Code::unknown_register, "a register of the table", 0, id.value};
+    const auto s = v.state();
+    if (s == State::running) return Error{Code::bad_state, "a vCPU that is not running", static_cast<std::uint64_t>(State::free), static_cast<std::uint64_t>(s)};
+    if (s == State::ready && v.hal->this_cpu() != v.cpu()) return elsewhere;
+    return *at;
+}
+
+/// DR0 to DR3 of a bound vCPU are in the CPU.
+auto debug_register(std::size_t row, const std::uint64_t* value) noexcept -> std::uint64_t {
+    const auto one = [&]<unsigned N>() {
+        if (value != nullptr) write_debug<N>(*value);
+        return read_debug<N>();
+    };
+    switch (row - index<"DR0">) {
+        case 0: return one.template operator()<0>();
+        case 1: return one.template operator()<1>();
+        case 2: return one.template operator()<2>();
+        default: return one.template operator()<3>();
+    }
+}
+
+}  // namespace
+
+auto Arch::get(Vcpu& v, reg::Id id) noexcept -> Result<std::uint64_t> {
+    const auto at = find_for(v, id);
+    if (!at) return at.error();
+    const auto& r = registers[at->row];
+    if (r.policy == Policy::control_block) {
+        std::uint64_t value = 0;
+        __builtin_memcpy(&value, reinterpret_cast<const unsigned char*>(v.vmcb) + r.encoding.field, r.bytes());
+        return at->row == index<"EFER"> ? value & ~efer_svme : value;
+    }
+    if (v.percpu != nullptr && r.policy == Policy::on_bind) return debug_register(at->row, nullptr);
+    if (v.percpu != nullptr && r.policy == Policy::vector && !v.switch_fp) axvcpu_fp_save(&v.context);
+    return v.context.at(*at);
+}
+
+auto Arch::set(Vcpu& v, reg::Id id, std::uint64_t value) noexcept -> Result<void> {
+    const auto at = find_for(v, id);
+    if (!at) return at.error();
+    const auto& r = registers[at->row];
+    if (r.policy == Policy::control_block) {
+        if (at->row == index<"EFER">) value |= efer_svme;
+        __builtin_memcpy(reinterpret_cast<unsigned char*>(v.vmcb) + r.encoding.field, &value, r.bytes());
+        if (v.percpu != nullptr) v.broken = broken_rules(*v.vmcb);
+        return {};
+    }
+    if (v.percpu != nullptr && r.policy == Policy::on_bind) return debug_register(at->row, &value), Result<void>{};
+    const bool loaded = v.percpu != nullptr && r.policy == Policy::vector && !v.switch_fp;
+    if (loaded) axvcpu_fp_save(&v.context);
+    v.context.at(*at) = value;
+    if (loaded) axvcpu_fp_load(&v.context);
+    return {};
+}
+
+}  // namespace axvcpu::x86_64
