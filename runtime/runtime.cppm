@@ -76,11 +76,11 @@ auto set_host_extensions(bool on) noexcept -> bool;
 class Spinlock {
 public:
     inline void lock() noexcept { while (!try_lock()) {} }
-    inline auto try_lock() noexcept -> bool { return !held_.test_and_set(std::memory_order_acquire); }
-    inline void unlock() noexcept { held_.clear(std::memory_order_release); }
+    inline auto try_lock() noexcept -> bool { return held_.exchange(1, std::memory_order_acquire) == 0; }
+    inline void unlock() noexcept { held_.store(0, std::memory_order_release); }
 
 private:
-    std::atomic_flag held_{};
+    std::atomic<std::uint32_t> held_{0};  // a word: one AMO where bytes have none (RISC-V)
 };
 
 /// Holds a lock for a scope.

@@ -16,10 +16,10 @@ auto root() noexcept -> HostPhysAddr {
 
 Guest::Guest(unsigned number, const Options& o, HostPhysAddr memory) noexcept
     : number_(number), options_(o), memory_(memory), ram_{{ram_base, o.memory << 20}},
+      uart_(this, [](void* self, std::uint8_t byte) noexcept { static_cast<Guest*>(self)->transmit(byte); }),
       stage2_(stage2_format, root(), levels, address_bits,
               {nullptr, [](void*) noexcept { return take_page(); }, [](void*, HostPhysAddr p) noexcept { give_page(p); }}, hal_table<Host>),
-      vm_(vm_config()), controller_(make_controller(vm_.core())),
-      uart_(this, [](void* self, std::uint8_t byte) noexcept { static_cast<Guest*>(self)->transmit(byte); }) {
+      vm_(vm_config()), controller_(make_controller(vm_.core())) {
     stage2_.set_maintenance(tlb_maintenance(vm_.core()));
     if (o.passthrough_interrupts) map_passthrough(stage2_, o.vcpus);
     else vm_.attach(controller_);
@@ -53,9 +53,9 @@ void Guest::receive(std::uint8_t byte) noexcept {
 }
 
 /// Memory appears when it is touched, a block of 2 MiB at a time.
-auto Guest::fault(Vcpu<Host>::Bound& on_cpu, const exit::NestedPageFault& f) noexcept -> Next {
-    if (ram_[0].contains(f.addr) && !f.present) {
-        const auto start = f.addr.value & ~(block - 1);
+auto Guest::fault(Vcpu<Host>::Bound& on_cpu, GuestPhysAddr addr, bool present) noexcept -> Next {
+    if (ram_[0].contains(addr) && !present) {
+        const auto start = addr.value & ~(block - 1);
         const auto size = std::min(block, ram_[0].start.value + ram_[0].size - start);
         const auto ok = stage2_.map({start}, memory_ + (start - ram_base.value), size, {}, MemoryType::normal);
         if (ok || ok.error().code == Code::exists) {  // another vCPU may have come first

@@ -95,7 +95,7 @@ private:
     auto place(GuestPhysAddr, const unsigned char* from, std::uint64_t size) noexcept -> bool;
     auto read_uart(std::uint64_t offset, unsigned width) noexcept -> std::uint64_t;
     void write_uart(std::uint64_t offset, unsigned width, std::uint64_t value) noexcept;
-    auto fault(Vcpu<Host>::Bound&, const exit::NestedPageFault&) noexcept -> Next;
+    auto fault(Vcpu<Host>::Bound&, GuestPhysAddr, bool present) noexcept -> Next;
     auto handle_other(Vcpu<Host>::Bound&, const Exit&) noexcept -> Next;
     auto power_on(Vcpu<Host>::Bound&, const exit::CpuUp&) noexcept -> Next;
     auto finish(End) noexcept -> Next;
@@ -110,14 +110,14 @@ private:
     const Options& options_;
     HostPhysAddr memory_;
     GuestRange ram_[1];
+    runtime::Spinlock uart_lock_;    // with the UART before what is large: each access reaches them
+    Uart uart_;
+    bool uart_line_ = false;         // as the controller was told
     GuestPhysAddr entry_{}, tree_{};
     Stage2 stage2_;
     Slot slots_[max_vcpus];
     Vm<Host> vm_;
     Controller controller_;
-    runtime::Spinlock uart_lock_;
-    Uart uart_;
-    bool uart_line_ = false;         // as the controller was told
     std::array<char, 256> line_{};   // of the console, where several VMs share it
     std::size_t line_length_ = 0;
     Thread threads_[max_vcpus];
@@ -145,7 +145,7 @@ inline auto Guest::handle(Thread& t, Vcpu<Host>::Bound& on_cpu, const Exit& e) n
             static_cast<void>(on_cpu.complete());
             return Next::run;
         },
-        [&](exit::NestedPageFault f) { return fault(on_cpu, f); },
+        [&](exit::NestedPageFault f) { return fault(on_cpu, f.addr, f.present); },
         [&](auto) { return handle_other(on_cpu, e); });
 }
 
