@@ -36,7 +36,12 @@ auto Ns16550::read_register(std::uint64_t offset) noexcept -> std::uint8_t {
         case interrupt_id: return identify();
         case line_control: return line_control_;
         case modem_control: return modem_control_;
-        case line_status: return status();
+        case line_status: {  // reading it takes the error away, and its interrupt
+            const auto value = status();
+            error_ = 0;
+            update_line();
+            return value;
+        }
         case modem_status: return 0xB0;  // DCD, DSR, CTS: somebody is always there
         case scratch: return scratch_;
         default: return 0;

@@ -15,7 +15,7 @@ public:
 
     /// `offset` below `size`. Registers are bytes; a wider access reaches the one at `offset`. Reserved places read as zero.
     [[gnu::always_inline]] inline auto read(std::uint64_t offset, unsigned) noexcept -> std::uint64_t {
-        if (offset == line_status) [[likely]] return status();  // every driver asks before every byte
+        if (offset == line_status && error_ == 0) [[likely]] return status();  // every driver asks before every byte
         return read_register(offset);
     }
     void write(std::uint64_t offset, unsigned width, std::uint64_t value) noexcept;
@@ -27,8 +27,8 @@ public:
 private:
     enum Offset : std::uint64_t { data, interrupt_enable, interrupt_id, line_control, modem_control, line_status, modem_status, scratch };
     enum : std::uint8_t { receive_enable = 1, transmit_enable = 2, line_enable = 4, divisor_latch = 0x80, overrun = 2 };
-    inline auto status() noexcept -> std::uint8_t {
-        return static_cast<std::uint8_t>(0x60 | (count_ != 0 ? 1 : 0) | std::exchange(error_, std::uint8_t{0}));  // THRE, TEMT, DR, OE
+    inline auto status() const noexcept -> std::uint8_t {
+        return static_cast<std::uint8_t>(0x60 | (count_ != 0 ? 1 : 0) | error_);  // THRE, TEMT, DR, OE
     }
     auto read_register(std::uint64_t offset) noexcept -> std::uint8_t;
     auto identify() noexcept -> std::uint8_t;

@@ -58,7 +58,7 @@ void Plic::set_line(std::uint32_t source, bool level) noexcept {
     const auto bit = 1u << source % 32;
     if (!level) {
         level_[source / 32].fetch_and(~bit);
-        pending_[source / 32].fetch_and(~bit);
+        if ((pending_[source / 32].fetch_and(~bit) & bit) != 0) changed(source);  // who was about to take it must not
         return;
     }
     level_[source / 32].fetch_or(bit);

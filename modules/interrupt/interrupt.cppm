@@ -22,8 +22,10 @@ struct DeviceAccess {
     bool write;
 };
 
-/// A controller that can be attached to a VM. vCPUs are named by their id. Each function may be called on any CPU; those that
-/// concern one vCPU's hand-over (take, wanted, retire) only on the CPU where it is bound.
+/// A controller that can be attached to a VM. vCPUs are named by their id. A line or an access, also one of the vCPU's own, that changes
+/// what peek() answers for a vCPU posts Event::interrupt to it: nobody asks again by himself. (One that hands over may leave what goes
+/// away to wanted().) Each function may be called on any CPU; those that concern one vCPU's hand-over (take, wanted, retire) only on the
+/// CPU where it is bound.
 template <class T>
 concept InterruptController = requires(T& c, DeviceAccess& access, std::uint32_t vcpu, Interrupt& out) {
     { c.window() } noexcept -> std::same_as<GuestRange>;         ///< all its registers lie in here; does not change

@@ -50,6 +50,19 @@ TEST_CASE("received bytes wait in the FIFO and interrupt; overrun is told once",
     CHECK((f.uart.read(5, 1) & 1) == 0);
 }
 
+TEST_CASE("an overrun interrupts until the line status is read", "[ns16550]") {
+    Fixture f;
+    f.uart.write(1, 1, 4);
+    CHECK(f.uart.receive('a'));
+    CHECK_FALSE(f.uart.line());
+    CHECK_FALSE(f.uart.receive('b'));
+    CHECK(f.uart.line());
+    CHECK((f.uart.read(2, 1) & 0xF) == 6);
+    CHECK(f.uart.read(5, 1) == 0x63);
+    CHECK_FALSE(f.uart.line());
+    CHECK(f.uart.read(5, 1) == 0x61);
+}
+
 TEST_CASE("the transmitter's interrupt: pending when enabled and after each byte, gone when named", "[ns16550]") {
     Fixture f;
     f.uart.write(1, 1, 2);

@@ -124,6 +124,30 @@ TEST_CASE("an end of what a context has not enabled is ignored", "[plic]") {
     CHECK(f.pending(0) == 0);
 }
 
+TEST_CASE("a hart is told whenever what it ought to take comes or goes, also by an access of its own", "[plic]") {
+    Fixture f;
+    std::mt19937_64 random(2);
+    for (int i = 0; i < 100'000; ++i) {
+        const bool before[2]{f.pending(0) != 0, f.pending(1) != 0};
+        for (auto& h : f.harts) static_cast<void>(h.told());
+        const auto source = 1 + random() % 40;
+        const auto hart = static_cast<unsigned>(random() % 2);
+        switch (random() % 7) {
+            case 0: case 1: f.plic.set_line(static_cast<std::uint32_t>(source), random() % 2 != 0); break;
+            case 2: f.write(4 * source, random() % 4); break;
+            case 3: f.write(enable(hart) + random() % 2 * 4, random()); break;
+            case 4: f.write(threshold(hart), random() % 3); break;
+            case 5: static_cast<void>(f.read(claim(hart))); break;
+            default: f.write(claim(hart), source); break;
+        }
+        for (unsigned h = 0; h < 2; ++h) {
+            INFO("step " << i << ", hart " << h);
+            const bool told = f.harts[h].told();
+            if ((f.pending(h) != 0) != before[h]) REQUIRE(told);
+        }
+    }
+}
+
 TEST_CASE("every offset and width answers; M-mode's contexts, source 0 and reserved places stay zero", "[plic]") {
     Fixture f;
     std::mt19937_64 random(1);
