@@ -4,15 +4,15 @@ import std;
 namespace axvcpu {
 
 namespace {
-constexpr auto block_size(unsigned level) noexcept -> std::uint64_t { return std::uint64_t{4096} << (9 * level); }
+constexpr auto block_size(std::uint64_t level) noexcept -> std::uint64_t { return std::uint64_t{4096} << (9 * level); }
 auto load(const std::uint64_t* e) noexcept -> std::uint64_t {
     return std::atomic_ref(*const_cast<std::uint64_t*>(e)).load(std::memory_order_acquire);
 }
 }  // namespace
 
-Stage2::~Stage2() { free_tables(root_, levels_ - 1, root_size(*format_, levels_, bits_) / sizeof(Entry)); }
+Stage2::~Stage2() { free_tables(root_, top_level(), root_size(*format_, levels_, bits_) / sizeof(Entry)); }
 
-void Stage2::free_tables(HostPhysAddr at, unsigned level, std::uint64_t entries) noexcept {
+void Stage2::free_tables(HostPhysAddr at, std::uint64_t level, std::uint64_t entries) noexcept {
     Entry* t = table(at);
     for (std::uint64_t i = 0; i < entries; ++i) {
         if (level == 0 || !present(t[i]) || is_leaf(t[i], level)) continue;
@@ -37,12 +37,12 @@ auto Stage2::check(Permissions p) const noexcept -> Result<void> {
     return Error{Code::bad_value, "some permission: this format cannot say none; unmap instead"};
 }
 
-auto Stage2::is_leaf(Entry e, unsigned level) const noexcept -> bool {
+auto Stage2::is_leaf(Entry e, std::uint64_t level) const noexcept -> bool {
     if (level == 0) return true;
     return ((e & format_->leaf_mask) == format_->leaf_value) == format_->leaf_when_equal;
 }
 
-auto Stage2::leaf(HostPhysAddr a, unsigned level, Permissions p, MemoryType t) const noexcept -> Entry {
+auto Stage2::leaf(HostPhysAddr a, std::uint64_t level, Permissions p, MemoryType t) const noexcept -> Entry {
     const auto& f = *format_;
     return a.value >> f.address_shift | (level == 0 ? f.page : f.block) | (p.read ? f.read : 0) | (p.write ? f.write : 0) |
            (p.execute ? f.execute : f.no_execute) | (t == MemoryType::normal ? f.normal : f.device);
@@ -59,23 +59,21 @@ auto Stage2::type(Entry e) const noexcept -> MemoryType {
     return mask != 0 && (e & mask) == format_->device ? MemoryType::device : MemoryType::normal;
 }
 
-auto Stage2::find(GuestPhysAddr a) const noexcept -> Place {
-    Entry* t = table(root_);
-    for (unsigned level = levels_ - 1;; --level) {
-        const auto index = a.value >> (12 + 9 * level);
-        Entry* e = t + (level == levels_ - 1 ? index : index & 511);
+[[gnu::always_inline]] inline auto Stage2::find(GuestPhysAddr a) const noexcept -> Place {
+    auto level = top_level();
+    Entry* e = root_table_ + (a.value >> (12 + 9 * level));  // the root may have more than 512
+    for (;;) {
         const Entry value = load(e);
-        if (!present(value) || is_leaf(value, level)) return {e, level};
-        t = table(address(value));
+        if (!present(value) || is_leaf(value, level)) return {e, level, value};
+        e = table(address(value)) + (a.value >> (12 + 9 * --level) & 511);
     }
 }
 
-auto Stage2::place(GuestPhysAddr a, unsigned wanted) noexcept -> Result<Entry*> {
-    Entry* t = table(root_);
-    for (unsigned level = levels_ - 1;; --level) {
-        const auto index = a.value >> (12 + 9 * level);
-        Entry* e = t + (level == levels_ - 1 ? index : index & 511);
-        if (level == wanted) return e;
+/// Inlined into map(), its only user: a fault that maps a page costs what this does.
+[[gnu::always_inline]] inline auto Stage2::place(GuestPhysAddr a, std::uint64_t wanted) noexcept -> Result<Entry*> {
+    auto level = top_level();
+    Entry* e = root_table_ + (a.value >> (12 + 9 * level));
+    while (level != wanted) {
         Entry value = load(e);
         if (!present(value)) {
             const auto frame = frames_.take(frames_.self);
@@ -86,18 +84,19 @@ auto Stage2::place(GuestPhysAddr a, unsigned wanted) noexcept -> Result<Entry*> 
             else frames_.give(frames_.self, frame);
         }
         if (is_leaf(value, level)) return Error{Code::exists, "nothing mapped in the range", 0, a.value};
-        t = table(address(value));
+        e = table(address(value)) + (a.value >> (12 + 9 * --level) & 511);
     }
+    return e;
 }
 
 auto Stage2::map(GuestPhysAddr from, HostPhysAddr to, std::uint64_t size, Permissions p, MemoryType type) noexcept -> Result<void> {
-    if (auto ok = check(from, size); !ok) return ok;
-    if (auto ok = check(p); !ok) return ok;
+    if (const auto ok = check(from, size); !ok) return ok.error();
+    if (const auto ok = check(p); !ok) return ok.error();
     if (to.value % page_size != 0) return Error{Code::misaligned, "the host address must be a multiple of 4096", page_size, to.value};
     while (size != 0) {
-        unsigned level = std::min<unsigned>(format_->largest_block_level, levels_ - 1);
+        auto level = std::min<std::uint64_t>(format_->largest_block_level, top_level());
         while (level > 0 && ((from.value | to.value) % block_size(level) != 0 || size < block_size(level))) --level;
-        auto e = place(from, level);
+        const auto e = place(from, level);
         if (!e) return e.error();
         Entry none = 0;
         if (!std::atomic_ref(**e).compare_exchange_strong(none, leaf(to, level, p, type), std::memory_order_release))
@@ -169,10 +168,17 @@ auto Stage2::protect(GuestPhysAddr from, std::uint64_t size, Permissions p) noex
 auto Stage2::walk(GuestPhysAddr a) const noexcept -> Result<Mapping> {
     if (a.value >> bits_ != 0) return Error{Code::bad_value, "an address in the guest-physical space", std::uint64_t{1} << bits_, a.value};
     const Place p = find(a);
-    const Entry e = load(p.entry);
+    const Entry e = p.value;
     if (!present(e)) return Error{Code::absent, "a mapping at the address", 0, a.value};
     const std::uint64_t size = block_size(p.level);
     return Mapping{{(address(e).value & ~(size - 1)) | (a.value & (size - 1))}, size, permissions(e), type(e)};
+}
+
+auto Stage2::allowed(GuestPhysAddr a) const noexcept -> std::optional<Permissions> {
+    if (a.value >> bits_ != 0) return std::nullopt;
+    const auto e = find(a).value;
+    if (!present(e)) return std::nullopt;
+    return permissions(e);
 }
 
 auto Stage2::log_dirty(GuestPhysAddr from, std::uint64_t size) noexcept -> Result<void> {

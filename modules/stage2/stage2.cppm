@@ -55,10 +55,11 @@ class Stage2 {
 public:
     static constexpr std::uint64_t page_size = 4096;
 
-    /// `root`: zeroed, `root_size()` bytes, aligned to its size. `levels`: 3, 4 or 5. `address_bits`: size of the guest-physical space.
+    /// `root`: zeroed, `root_size()` bytes, aligned to its size; what the HAL says of it is asked once, here. `levels`: 3, 4 or 5.
+    /// `address_bits`: size of the guest-physical space.
     Stage2(const Stage2Format& format, HostPhysAddr root, unsigned levels, unsigned address_bits, FrameSource frames,
            const HalTable& hal) noexcept
-        : format_(&format), root_(root), levels_(levels), bits_(address_bits), frames_(frames), hal_(&hal) {}
+        : format_(&format), root_(root), levels_(levels), bits_(address_bits), frames_(frames), hal_(&hal), root_table_(table(root)) {}
     ~Stage2();
     Stage2(const Stage2&) = delete;
     auto operator=(const Stage2&) -> Stage2& = delete;
@@ -80,6 +81,8 @@ public:
     auto protect(GuestPhysAddr from, std::uint64_t size, Permissions) noexcept -> Result<void>;
     /// What is mapped at an address. Errors: absent, bad_value.
     auto walk(GuestPhysAddr) const noexcept -> Result<Mapping>;
+    /// What is allowed at an address; nothing where nothing is mapped. The part of walk() that a fault needs.
+    auto allowed(GuestPhysAddr) const noexcept -> std::optional<Permissions>;
 
     /// Starts or restarts the dirty log: splits blocks into pages and takes the write permission away.
     auto log_dirty(GuestPhysAddr from, std::uint64_t size) noexcept -> Result<void>;
@@ -96,28 +99,30 @@ public:
 
 private:
     using Entry = std::uint64_t;
-    struct Place { Entry* entry; unsigned level; };  // level from the last one, which is 0
+    struct Place { Entry* entry; std::uint64_t level; Entry value; };  // level from the last one, which is 0; value: as it was read
+    inline auto top_level() const noexcept -> std::uint64_t { return std::uint64_t{levels_} - 1; }
     auto check(GuestPhysAddr from, std::uint64_t size) const noexcept -> Result<void>;
     auto check(Permissions) const noexcept -> Result<void>;
     inline auto present(Entry e) const noexcept -> bool { return (e & format_->present_mask) != 0; }
-    auto is_leaf(Entry e, unsigned level) const noexcept -> bool;
-    auto leaf(HostPhysAddr, unsigned level, Permissions, MemoryType) const noexcept -> Entry;
+    auto is_leaf(Entry e, std::uint64_t level) const noexcept -> bool;
+    auto leaf(HostPhysAddr, std::uint64_t level, Permissions, MemoryType) const noexcept -> Entry;
     inline auto address(Entry e) const noexcept -> HostPhysAddr { return {(e & format_->address_mask) << format_->address_shift}; }
     auto permissions(Entry e) const noexcept -> Permissions;
     auto type(Entry e) const noexcept -> MemoryType;
     inline auto table(HostPhysAddr a) const noexcept -> Entry* { return static_cast<Entry*>(hal_->phys_to_virt(a)); }
     auto find(GuestPhysAddr) const noexcept -> Place;                        // the entry at which a walk ends
-    auto place(GuestPhysAddr, unsigned level) noexcept -> Result<Entry*>;    // makes the tables down to `level`
+    auto place(GuestPhysAddr, std::uint64_t level) noexcept -> Result<Entry*>;  // makes the tables down to `level`
     auto split(Place) noexcept -> Result<void>;
     template <class F> auto each_leaf(GuestPhysAddr, std::uint64_t size, bool pages_only, F) noexcept -> Result<void>;
     void replace(Entry*, Entry next, GuestPhysAddr, std::uint64_t size) noexcept;
-    void free_tables(HostPhysAddr table, unsigned level, std::uint64_t entries) noexcept;
+    void free_tables(HostPhysAddr table, std::uint64_t level, std::uint64_t entries) noexcept;
 
     const Stage2Format* format_;
     HostPhysAddr root_;
     unsigned levels_, bits_;
     FrameSource frames_;
     const HalTable* hal_;
+    Entry* root_table_;      // every walk begins there
     TlbMaintenance maintenance_;
 };
 

@@ -69,6 +69,10 @@ TEST_CASE("what is mapped is found, with its size, permissions and type", "[stag
     CHECK(device->type == MemoryType::device);
     CHECK_FALSE(device->permissions.execute);
     CHECK(t.s.walk({0x4020'1000}).error().code == Code::absent);
+    CHECK(t.s.allowed({0x4012'3456}) == Permissions{.write = false});
+    CHECK(t.s.allowed({0x0900'0000}) == Permissions{.execute = false});
+    CHECK_FALSE(t.s.allowed({0x4020'1000}));
+    CHECK_FALSE(t.s.allowed({std::uint64_t{1} << bits}));
 }
 
 TEST_CASE("a descriptor is what DDI 0487 says", "[stage2]") {
