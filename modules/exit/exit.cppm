@@ -185,12 +185,13 @@ private:
             return reason;
         }
     }
-    // A chain of comparisons that the compiler makes into one jump: no table of pointers, everything inlined.
+    // A chain of comparisons that the compiler makes into one jump: no table of pointers, everything inlined. The first reason, the
+    // hypercall, is said to be the likely one: it is then compared before the jump, which costs as much as a short handler.
     template <std::size_t I, class F> [[gnu::always_inline]] auto dispatch(const F& f) const -> decltype(auto) {
         if constexpr (I + 1 == reasons) {
             return f(as<detail::Reasons::at<I>>());
         } else {
-            if (index_ == I) return f(as<detail::Reasons::at<I>>());
+            if (__builtin_expect(index_ == I, I == 0)) return f(as<detail::Reasons::at<I>>());
             return dispatch<I + 1>(f);
         }
     }
