@@ -13,51 +13,47 @@ namespace {
 /// htval holds the address's bits above the lowest two; those two are stval's, but for a fault on the guest's own tables.
 auto fault_address(std::uint64_t htval, std::uint64_t stval) noexcept -> GuestPhysAddr { return {htval << 2 | (stval & 3)}; }
 
-/// Keeps what a fault on the way (reading the instruction) would overwrite.
-void keep_syndrome(Vcpu& v, std::uint64_t cause) noexcept {
+constexpr std::uint64_t store_bit = 0x20;  // of an opcode: STORE, not LOAD
+
+/// What the hart says of a fault, kept because one on the way (reading the instruction) would overwrite it.
+struct Syndrome { std::uint64_t cause, stval, htval, htinst; };
+inline void keep(Vcpu& v, const Syndrome& s) noexcept {
     auto& c = v.context;
-    c.raw<"scause">() = cause;
-    c.raw<"stval">() = read<"stval">();
-    c.raw<"htval">() = read<"htval">();
-    c.raw<"htinst">() = read<"htinst">();
+    c.raw<"scause">() = s.cause;
+    c.raw<"stval">() = s.stval;
+    c.raw<"htval">() = s.htval;
+    c.raw<"htinst">() = s.htinst;
 }
 
-/// `write`: of the access, or of the walk. `length` 0: to be found out if it is needed.
-auto fault_exit(Vcpu& v, std::uint64_t cause, GuestPhysAddr addr, bool on_walk, bool write, std::uint8_t length) noexcept -> bool {
-    const auto mapping = v.machine().stage2->walk(addr);
-    if (mapping) {
-        const auto& m = mapping->permissions;
+/// Of a fault that is kept. `write`: of the access, or of the walk. `length` 0: to be found out if it is needed.
+[[gnu::noinline]] auto fault_exit(Vcpu& v, GuestPhysAddr addr, bool on_walk, bool write, std::uint8_t length) noexcept -> bool {
+    auto& p = v.pending;
+    p.addr = addr;
+    p.length = length;
+    const auto allowed = v.machine().stage2->allowed(addr);
+    const auto cause = v.context.get<"scause">();
+    if (allowed) {
         const bool executes = cause == cause::instruction_guest_page && !on_walk;
-        if (executes ? m.execute : write ? m.write : m.read) {  // somebody has mapped it meanwhile: this hart need only look again
+        if (executes ? allowed->execute : write ? allowed->write : allowed->read) {  // somebody has mapped it meanwhile: this hart need only look again
             hfence_gvma();
             return false;
         }
     }
-    auto& p = v.pending;
     p.kind = Pending::Kind::fault;
-    p.length = length;
-    v.exit() = exit::NestedPageFault{.addr = addr, .virt = v.context.get<"stval">(), .syndrome = cause,
+    v.exit() = exit::NestedPageFault{.addr = p.addr, .virt = v.context.get<"stval">(), .syndrome = cause,
                                      .access = cause == cause::instruction_guest_page ? axvcpu::Access::execute : cause == cause::load_guest_page ? axvcpu::Access::read : axvcpu::Access::write,
-                                     .present = mapping.has_value(), .on_table_walk = on_walk};
+                                     .present = allowed.has_value(), .on_table_walk = on_walk};
     return true;
 }
 
+/// Whether the attached controller answers. It posts Event::interrupt to every vCPU for which that has changed what it ought to take.
 auto ask_controller(Vcpu& v, const Access& a, GuestPhysAddr addr, bool write, std::uint64_t stored, std::uint64_t& value) noexcept -> bool {
     const auto& c = v.vm().controller();
     if (!c.window.contains(addr)) return false;
     DeviceAccess d{addr, stored, a.bytes, write};
     if (!c.access(c.self, v.id(), d)) return false;
-    refresh_interrupts(v);  // a claim or an end changes what is pending
     value = d.value;
     return true;
-}
-
-[[gnu::noinline]] auto controller_access(Vcpu& v, Access a, GuestPhysAddr addr) noexcept -> Plain {
-    std::uint64_t value = 0;
-    if (!ask_controller(v, a, addr, a.write, a.write ? narrow(v.x(a.reg), a.bytes) : 0, value)) return Plain::no;
-    if (!a.write) v.set_x(a.reg, loaded_value(a, value));
-    v.advance(a.length);
-    return Plain::done;
 }
 
 auto device_exit(Vcpu& v, const Access& a, GuestPhysAddr addr) noexcept -> bool {
@@ -101,55 +97,30 @@ auto fetch(Vcpu& v) noexcept -> std::optional<std::uint32_t> {
     return insn;
 }
 
-/// A load or store of a general register that htinst describes, to what is not memory.
-auto plain_access(Vcpu& v, std::uint64_t cause) noexcept -> Plain {
-    if (cause == cause::instruction_guest_page) return Plain::no;
-    const auto htinst = read<"htinst">();
-    const auto stval = read<"stval">();
-    const auto addr = fault_address(read<"htval">(), stval);
-    const auto opcode = htinst & 0x7D;  // bit 1 tells the length
-    const bool write = opcode == 0x21;
-    constexpr std::uint64_t address_offset = 31 << 15;
-    if ((opcode != 0x01 && !write) || (htinst & address_offset) != 0) return Plain::no;
-    const auto& vm = v.vm();
-    if (vm.is_ram(addr)) return Plain::no;
-    const auto funct3 = htinst >> 12 & 7;
-    const Access a{.bytes = static_cast<std::uint8_t>(1u << (funct3 & 3)), .reg = static_cast<std::uint8_t>(htinst >> (write ? 20 : 7) & 31), .write = write,
-                   .sign_extend = funct3 < 4, .length = static_cast<std::uint8_t>((htinst & 2) + 2)};
-    if ((addr.value & 0xFFF) + a.bytes > 0x1000) return Plain::no;
-    if (vm.controller().window.contains(addr)) return controller_access(v, a, addr);
-    v.context.raw<"scause">() = cause;
-    v.context.raw<"stval">() = stval;
-    auto& p = v.pending;
-    p.kind = Pending::Kind::device;
-    p.access = a;
-    p.addr = addr;
-    if (write) v.exit() = exit::MmioWrite{addr, a.bytes, 0, 1, narrow(v.x(a.reg), a.bytes)};
-    else v.exit() = exit::MmioRead{addr, a.bytes, 0, 1};
-    return Plain::exit;
-}
+namespace {
 
-auto on_guest_page_fault(Vcpu& v, std::uint64_t cause) noexcept -> bool {
-    keep_syndrome(v, cause);
-    const auto htinst = v.context.get<"htinst">();
+/// A fault that is not the usual one's.
+[[gnu::noinline]] auto on_other_fault(Vcpu& v, std::uint64_t cause) noexcept -> bool {
+    const auto htinst = read<"htinst">();
+    keep(v, {cause, read<"stval">(), read<"htval">(), htinst});
     const auto kind = classify_htinst(htinst);
     const bool on_walk = kind == TrapInstruction::page_table_read || kind == TrapInstruction::page_table_write;
     const auto addr = fault_address(v.context.get<"htval">(), on_walk ? 0 : v.context.get<"stval">());
     const bool write = on_walk ? kind == TrapInstruction::page_table_write : cause == cause::store_guest_page;
-    if (on_walk || cause == cause::instruction_guest_page || v.machine().is_ram(addr))
-        return fault_exit(v, cause, addr, on_walk, write, kind == TrapInstruction::access ? static_cast<std::uint8_t>((htinst & 2) + 2) : 0);
+    const auto length = kind == TrapInstruction::access ? static_cast<std::uint8_t>((htinst & 2) + 2) : std::uint8_t{0};
+    if (on_walk || cause == cause::instruction_guest_page || v.machine().is_ram(addr)) return fault_exit(v, addr, on_walk, write, length);
     // The fault was not at the access's first byte: that one was memory.
-    if (kind == TrapInstruction::access && (htinst >> 15 & 31) != 0) return fault_exit(v, cause, addr, false, write, static_cast<std::uint8_t>((htinst & 2) + 2));
+    if (kind == TrapInstruction::access && (htinst >> 15 & 31) != 0) return fault_exit(v, addr, false, write, length);
     auto access = kind == TrapInstruction::access ? decode_transformed(htinst) : std::nullopt;
     if (!access) {
         const auto insn = fetch(v);
         if (!insn) return false;
         access = decode_instruction(*insn);
-        if (!access) return fault_exit(v, cause, addr, false, write, static_cast<std::uint8_t>(instruction_length(*insn)));
+        if (!access) return fault_exit(v, addr, false, write, static_cast<std::uint8_t>(instruction_length(*insn)));
         // What was read must be what trapped: another vCPU may have rewritten it (the direction is all that the hart told us).
         if (access->write != (cause == cause::store_guest_page)) return false;
     }
-    if ((addr.value & 0xFFF) + access->bytes > 0x1000) return fault_exit(v, cause, addr, false, write, access->length);
+    if ((addr.value & 0xFFF) + access->bytes > 0x1000) return fault_exit(v, addr, false, write, access->length);
     auto& p = v.pending;
     p.access = *access;
     p.addr = addr;
@@ -157,6 +128,53 @@ auto on_guest_page_fault(Vcpu& v, std::uint64_t cause) noexcept -> bool {
     p.csr = {};
     return next_part(v);
 }
+
+/// The usual access, to the controller. `htinst` as on_guest_page_fault() found it.
+[[gnu::noinline]] auto controller_access(Vcpu& v, std::uint64_t cause, std::uint64_t htinst, GuestPhysAddr addr) noexcept -> bool {
+    const auto& c = v.vm().controller();
+    const bool write = (htinst & store_bit) != 0;
+    const auto width = static_cast<std::uint8_t>(1u << (htinst >> 12 & 3));
+    DeviceAccess d{addr, write ? narrow(v.x(htinst >> 20 & 31), width) : 0, width, write};
+    if (!c.access(c.self, v.id(), d)) return on_other_fault(v, cause);
+    if (!write) v.set_x(htinst >> 7 & 31, (htinst >> 14 & 1) == 0 ? sign_extended(d.value, width) : narrow(d.value, width));
+    v.advance((htinst & 2) + 2);
+    return false;
+}
+
+}  // namespace
+
+/// The usual ones come first, with all that htinst says of them: an aligned load or store of a general register.
+auto on_guest_page_fault(Vcpu& v, std::uint64_t cause) noexcept -> bool {
+    const Syndrome s{cause, read<"stval">(), read<"htval">(), read<"htinst">()};
+    const auto htinst = s.htinst;
+    const auto addr = fault_address(s.htval, s.stval);
+    // LOAD or STORE, and its first byte's fault (Addr. Offset is zero); bit 1 tells the length.
+    constexpr std::uint64_t address_offset = 31 << 15, opcode = 0x7D, load = 0x01;
+    const std::uint64_t bytes = 1u << (htinst >> 12 & 3);
+    if ((htinst & (address_offset | (opcode & ~store_bit))) != load || (addr.value & (bytes - 1)) != 0) return on_other_fault(v, cause);
+    const auto length = static_cast<std::uint8_t>((htinst & 2) + 2);
+    const auto& vm = v.vm();
+    if (vm.is_ram(addr)) return keep(v, s), fault_exit(v, addr, false, (htinst & store_bit) != 0, length);
+    if (vm.controller().window.contains(addr)) return controller_access(v, cause, htinst, addr);
+    v.context.raw<"scause">() = cause;  // for fail()
+    v.context.raw<"stval">() = s.stval;
+    auto& p = v.pending;
+    p.access.length = length;
+    const auto width = static_cast<std::uint8_t>(bytes);
+    if ((htinst & store_bit) != 0) {
+        p.kind = Pending::Kind::store;
+        v.exit() = exit::MmioWrite{addr, width, 0, 1, narrow(v.x(htinst >> 20 & 31), width)};
+    } else {
+        p.kind = Pending::Kind::load;
+        p.access.bytes = width;
+        p.access.reg = static_cast<std::uint8_t>(htinst >> 7 & 31);
+        p.access.sign_extend = (htinst >> 14 & 1) == 0;
+        v.exit() = exit::MmioRead{addr, width, 0, 1};
+    }
+    return true;
+}
+
+auto on_fetch_fault(Vcpu& v) noexcept -> bool { return on_other_fault(v, cause::instruction_guest_page); }
 
 /// The outstanding access: answered by the controller, or an exit. False: the instruction is over.
 auto next_part(Vcpu& v) noexcept -> bool {

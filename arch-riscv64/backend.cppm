@@ -68,8 +68,9 @@ struct PerCpu {
 /// An instruction exit that waits for its answer, and what else has to be seen to before the guest goes on.
 struct Pending {
     enum class Kind : std::uint8_t {
-        none, hypercall, device, register_read, register_write, wait, fault, power_on, suspend,
-        ///< hypercall: an SBI call that is the hypervisor's; device: a load, store or atomic operation, `access`
+        none, hypercall, load, store, device, register_read, register_write, wait, fault, power_on, suspend,
+        ///< hypercall: an SBI call that is the hypervisor's; load, store: the usual ones, of a general register, whose `access` has what
+        ///< a load's end needs; device: any load, store or atomic operation, `access`
         more,       ///< an atomic operation whose read is done: the next run() asks for its write
         terminal,   ///< a terminal exit was given out: only a reset helps
         host_irq,   ///< the host's interrupt handler runs inside run()
@@ -129,6 +130,7 @@ public:
     std::uint64_t call_number = 0;           // of a hypercall: extension id << 32 | function id
     std::uint64_t timer_at = no_deadline;    // guest time
     std::uint64_t run_deadline = no_deadline;
+    std::uint64_t host_sie = 0;              // sstatus.SIE as run() found it
     std::uint64_t host_timer = 0;            // what the host's timer was set to before it was armed for us
     std::span<std::byte> vector_state;
     std::array<std::uint64_t, 13> host_fp{}; // with HostFp::per_exit: the callee-saved registers of run()'s caller
@@ -176,7 +178,14 @@ struct Arch {
         return {};
     }
     static auto fail(Vcpu&) noexcept -> Result<void>;
-    static auto retry(Vcpu&) noexcept -> Result<void>;
+    [[gnu::always_inline]] static inline auto retry(Vcpu& v) noexcept -> Result<void> {
+        if (v.pending.kind == Pending::Kind::fault) [[likely]] {
+            v.pending.kind = Pending::Kind::none;
+            return {};
+        }
+        if (const auto* refused = retry_other(v); refused != nullptr) [[unlikely]] return *refused;
+        return {};
+    }
     static auto reset(Vcpu&, GuestPhysAddr entry, std::uint64_t arg) noexcept -> Result<void>;
     static auto get(Vcpu&, reg::Id) noexcept -> Result<std::uint64_t>;
     static auto set(Vcpu&, reg::Id, std::uint64_t) noexcept -> Result<void>;
@@ -187,6 +196,8 @@ private:
     friend class riscv64::Vcpu;
     friend auto suspend_now(Vcpu&) noexcept -> void;
     static auto complete_other(Vcpu&, std::uint64_t value) noexcept -> const Error*;
+    static auto complete_rare(Vcpu&, std::uint64_t value) noexcept -> const Error*;
+    static auto retry_other(Vcpu&) noexcept -> const Error*;
     static void power_up(Vcpu&) noexcept;
 };
 
@@ -229,9 +240,8 @@ void inject(Vcpu&, std::uint64_t cause, std::uint64_t value) noexcept;
 /// Ends the outstanding access; a load gets `value`. True: the instruction is over.
 auto finish_access(Vcpu&, std::uint64_t value) noexcept -> bool;
 // abort.cpp, call.cpp, instruction.cpp. True: v.exit() goes to the host; false: back into the guest.
-enum class Plain : std::uint8_t { no, done, exit };
-auto plain_access(Vcpu&, std::uint64_t cause) noexcept -> Plain;
-auto on_guest_page_fault(Vcpu&, std::uint64_t cause) noexcept -> bool;
+auto on_guest_page_fault(Vcpu&, std::uint64_t cause) noexcept -> bool;  ///< of a load or store
+auto on_fetch_fault(Vcpu&) noexcept -> bool;
 auto next_part(Vcpu&) noexcept -> bool;
 void suspend_now(Vcpu&) noexcept;   ///< as if a suspend with power off had been completed: starts at pending.addr
 auto on_call(Vcpu&) noexcept -> bool;
@@ -260,8 +270,8 @@ void remote_fence(Vcpu& self, std::uint64_t mask, std::uint64_t base, std::uint3
 void restore_host(PerCpu&) noexcept;
 
 extern "C" {
-void axvcpu_enter(SwitchState*) noexcept;
-void axvcpu_enter_fast(SwitchState*) noexcept;
+auto axvcpu_enter(SwitchState*) noexcept -> SwitchState*;
+auto axvcpu_enter_fast(SwitchState*) noexcept -> SwitchState*;
 void axvcpu_fp_save(Context*) noexcept;
 void axvcpu_fp_load(const Context*) noexcept;
 void axvcpu_fp_save_host(std::uint64_t*) noexcept;

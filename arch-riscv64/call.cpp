@@ -37,9 +37,9 @@ auto read_mask(Vcpu& v, SbiCall& c) noexcept -> bool {
 
 auto send_ipi(Vcpu& v, const SbiCall& c) noexcept -> SbiError {
     return for_each_hart(v, c.mask, c.mask_base, [](Vcpu& self, Vcpu& target, std::uint32_t) {
+        if (&target == &self) return set_bits<"hvip">(interrupt_bits::vs_software);
         target.software_interrupt.store(true);
-        if (&target == &self) refresh_interrupts(self);
-        else self.vm().notify(target.id(), Event::interrupt);
+        self.vm().notify(target.id(), Event::interrupt);
     }, 0);
 }
 
@@ -159,9 +159,7 @@ auto console_buffer(Vcpu& v, const SbiCall& c) noexcept -> bool {
     return answer(v, c, c.error, c.value);
 }
 
-}  // namespace
-
-auto on_call(Vcpu& v) noexcept -> bool {
+[[gnu::noinline]] auto on_other_call(Vcpu& v) noexcept -> bool {
     const auto id = v.x(17);
     const auto& policy = v.vm().policy();
     if (is_hypervisor_call(id) && policy.hypercalls) {
@@ -171,6 +169,28 @@ auto on_call(Vcpu& v) noexcept -> bool {
         return true;
     }
     return act(v, decode_call({id, v.x(16), {v.x(10), v.x(11), v.x(12), v.x(13), v.x(14)}}, {.console = v.machine().console.write != nullptr}));
+}
+
+/// Whether a hart mask names this vCPU alone.
+auto names_itself(const Vcpu& v, std::uint64_t mask, std::uint64_t base) noexcept -> bool {
+    const auto bit = v.hardware_id() - base;
+    return base <= v.hardware_id() && bit < 64 && mask == std::uint64_t{1} << bit;
+}
+
+}  // namespace
+
+/// Two calls come so often that they do without an SbiCall: the timer that the hart has, and the software interrupt to oneself, which
+/// needs neither the mailbox nor the controller.
+auto on_call(Vcpu& v) noexcept -> bool {
+    const auto id = v.x(17);
+    if (v.x(16) != 0) return on_other_call(v);
+    if (id == eid::time && v.has(Vcpu::has_sstc)) write<"vstimecmp">(v.x(10));
+    else if (id == eid::ipi && names_itself(v, v.x(10), v.x(11))) set_bits<"hvip">(interrupt_bits::vs_software);
+    else return on_other_call(v);
+    v.set_x(10, reg(SbiError::success));
+    v.set_x(11, 0);
+    v.advance(4);
+    return false;
 }
 
 }  // namespace axvcpu::riscv64

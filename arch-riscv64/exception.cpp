@@ -89,23 +89,28 @@ void answer_call(Vcpu& v, SbiError error) noexcept {
 }
 }  // namespace
 
+/// A leaf, so that the usual access to a device saves no register.
 auto Arch::complete_other(Vcpu& v, std::uint64_t value) noexcept -> const Error* {
     auto& p = v.pending;
-    if (p.kind == Pending::Kind::device) [[likely]] {
-        p.kind = Pending::Kind::none;
-        const auto a = p.access;
-        if (a.amo == Amo::none && !a.fp) [[likely]] {
-            if (!a.write) v.set_x(a.reg, loaded_value(a, value));
-        } else if (!finish_access(v, value)) {
-            p.kind = Pending::Kind::more;
-            return nullptr;
-        }
-        v.advance(a.length);
-        return nullptr;
+    if (p.kind != Pending::Kind::load && p.kind != Pending::Kind::store) return complete_rare(v, value);
+    if (p.kind == Pending::Kind::load) {
+        const auto& a = p.access;
+        v.set_x(a.reg & 31, a.sign_extend ? sign_extended(value, a.bytes) : narrow(value, a.bytes));
     }
+    p.kind = Pending::Kind::none;
+    v.advance(p.access.length);
+    return nullptr;
+}
+
+[[gnu::noinline]] auto Arch::complete_rare(Vcpu& v, std::uint64_t value) noexcept -> const Error* {
+    auto& p = v.pending;
     if (!outstanding(v)) return &nothing_outstanding;
     const auto kind = std::exchange(p.kind, Pending::Kind::none);
     switch (kind) {
+        case Pending::Kind::device:
+            if (finish_access(v, value)) v.advance(p.access.length);
+            else p.kind = Pending::Kind::more;
+            return nullptr;
         case Pending::Kind::power_on: answer_call(v, SbiError::success); return nullptr;
         case Pending::Kind::suspend:
             if (!p.power_down) answer_call(v, SbiError::success);
@@ -145,7 +150,7 @@ auto Arch::fail(Vcpu& v) noexcept -> Result<void> {
             answer_call(v, SbiError::failed);
             break;
         case Pending::Kind::suspend: answer_call(v, SbiError::failed); break;
-        case Pending::Kind::device: case Pending::Kind::fault: {
+        case Pending::Kind::load: case Pending::Kind::store: case Pending::Kind::device: case Pending::Kind::fault: {
             const auto trap = v.context.get<"scause">();
             inject(v, trap == cause::instruction_guest_page ? cause::instruction_access : trap == cause::load_guest_page ? cause::load_access : cause::store_access,
                    v.context.get<"stval">());
@@ -156,14 +161,14 @@ auto Arch::fail(Vcpu& v) noexcept -> Result<void> {
     return {};
 }
 
-auto Arch::retry(Vcpu& v) noexcept -> Result<void> {
-    if (!outstanding(v)) return nothing_outstanding;
+auto Arch::retry_other(Vcpu& v) noexcept -> const Error* {
+    if (!outstanding(v)) return &nothing_outstanding;
     auto& p = v.pending;
     if (p.kind == Pending::Kind::power_on) p.target->cancel_power_on();
     // The read of an atomic operation is kept: a retry asks for its write again.
     const bool second = p.kind == Pending::Kind::device && p.access.amo != Amo::none && p.writing;
     p.kind = second || (p.kind == Pending::Kind::register_write && p.writing) ? Pending::Kind::more : Pending::Kind::none;
-    return {};
+    return nullptr;
 }
 
 }  // namespace axvcpu::riscv64

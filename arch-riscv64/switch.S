@@ -44,8 +44,8 @@
     .section .text.axvcpu.switch, "ax", %progbits
     .balign 64
 
-/// void axvcpu_enter(SwitchState*): runs the guest until the next trap to HS-mode. scause, stval, htval, htinst say why.
-/// Requires: sstatus.SIE = 0, the guest's other registers loaded. Returns with sstatus, sscratch and stvec as they were.
+/// SwitchState* axvcpu_enter(SwitchState*): runs the guest until the next trap to HS-mode. scause, stval, htval, htinst say why.
+/// Requires: sstatus.SIE = 0, the guest's other registers loaded. Returns its argument, with sstatus, sscratch and stvec as they were.
     .globl  axvcpu_enter
     .type   axvcpu_enter, %function
 axvcpu_enter:

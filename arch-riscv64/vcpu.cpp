@@ -192,26 +192,18 @@ void Arch::unbind(Vcpu& v) noexcept {
 
 namespace {
 
-/// A synchronous trap of the guest. True: `v.exit()` goes to the host; false: back into the guest.
-auto leave_synchronous(Vcpu& v, std::uint64_t cause) noexcept -> bool {
-    switch (cause) {
-        case cause::guest_call: return on_call(v);
-        case cause::load_guest_page: case cause::store_guest_page: case cause::instruction_guest_page: {
-            const auto plain = plain_access(v, cause);
-            return plain == Plain::no ? on_guest_page_fault(v, cause) : plain == Plain::exit;
-        }
-        case cause::virtual_instruction: return on_virtual_instruction(v);
-        default: break;
-    }
+/// What the guest left for. True: `v.exit()` goes to the host; false: back into the guest.
+[[gnu::noinline]] auto leave(Vcpu& v, std::uint64_t cause) noexcept -> bool {
+    if (cause == cause::guest_call) return on_call(v);
+    if (cause == cause::load_guest_page || cause == cause::store_guest_page) return on_guest_page_fault(v, cause);
+    if (cause == cause::virtual_instruction) return on_virtual_instruction(v);
+    if ((cause & cause::interrupt) != 0) return on_interrupt(v, cause);
+    if (cause == cause::instruction_guest_page) return on_fetch_fault(v);
     if (cause == 3 && v.host_breakpoints) return v.exit() = exit::Debug{cause, v.context.get<"pc">()}, true;
     // Everything else is the guest's own; one that the hart did not delegate it gets from us.
     if (cause < 16 && cause != 9 && cause != 11) return inject(v, cause, read<"stval">()), false;
     v.exit() = exit::Unknown{cause};
     return true;
-}
-
-auto leave(Vcpu& v, std::uint64_t cause) noexcept -> bool {
-    return static_cast<std::int64_t>(cause) < 0 ? on_interrupt(v, cause) : leave_synchronous(v, cause);
 }
 
 /// Events that wait for a vCPU. True: it leaves.
@@ -224,7 +216,7 @@ auto leave(Vcpu& v, std::uint64_t cause) noexcept -> bool {
     return true;
 }
 
-void enter(Vcpu& v) noexcept { v.has(Vcpu::fast_hook) ? axvcpu_enter_fast(&v) : axvcpu_enter(&v); }
+void enter(Vcpu& v) noexcept { static_cast<void>(v.has(Vcpu::fast_hook) ? axvcpu_enter_fast(&v) : axvcpu_enter(&v)); }
 /// With HostFp::per_exit: the guest's registers around one entry.
 [[gnu::noinline]] void enter_with_fp(Vcpu& v) noexcept {
     axvcpu_fp_save_host(v.host_fp.data());
@@ -234,85 +226,82 @@ void enter(Vcpu& v) noexcept { v.has(Vcpu::fast_hook) ? axvcpu_enter_fast(&v) : 
     axvcpu_fp_load_host(v.host_fp.data());
 }
 
-/// Enters until something has to leave.
-[[gnu::noinline]] void run_loop(Vcpu& v) noexcept {
-    for (;;) {
-        if (!v.mailbox().enter(v.place())) [[unlikely]] {
-            if (take_events(v)) return;
-            continue;
-        }
-        if (v.has(Vcpu::switch_fp)) [[unlikely]] enter_with_fp(v);
-        else enter(v);
-        const auto cause = read<"scause">();
-        v.mailbox().leave();
-        if (leave(v, cause)) return;
+/// The end of run(), when an exit is there: the host's timer and interrupts as they were. `timed`: a deadline may be armed.
+[[gnu::always_inline]] inline auto end_run(Vcpu& v, bool timed = true) noexcept -> bool {
+    if (timed && v.has(Vcpu::deadline_armed)) [[unlikely]] {
+        disarm_deadline(v);
+        v.run_deadline = no_deadline;
     }
-}
-[[gnu::noinline]] void go_on(Vcpu& v, std::uint64_t cause) noexcept {
-    if (!leave(v, cause)) run_loop(v);
-}
-/// scause still says what it was: nothing has trapped since.
-[[gnu::noinline]] void go_on_after(Vcpu& v, Plain plain) noexcept {
-    if (plain == Plain::done || !on_guest_page_fault(v, read<"scause">())) run_loop(v);
+    restore_interrupts(v.host_sie);
+    return true;
 }
 
-/// Timers, before an entry. True: nothing else is special about it.
-[[gnu::noinline]] auto prepare(Vcpu& v, std::uint64_t deadline) noexcept -> bool {
+/// Enters until something has to leave, and ends run().
+[[gnu::noinline]] auto run_loop(Vcpu& v) noexcept -> bool {
+    do {
+        while (!v.mailbox().enter(v.place())) [[unlikely]]
+            if (take_events(v)) return end_run(v);
+        if (v.has(Vcpu::switch_fp)) [[unlikely]] enter_with_fp(v);
+        else enter(v);
+        v.mailbox().leave();
+    } while (!leave(v, read<"scause">()));
+    return end_run(v);
+}
+[[gnu::noinline]] auto go_on(Vcpu& v, std::uint64_t cause) noexcept -> bool { return leave(v, cause) ? end_run(v) : run_loop(v); }
+
+/// In and out once. What a hypercall or an access to a device does not need is not on this way: axvcpu_enter() gives its argument
+/// back, and what has to be known after it is in the vCPU, so that hardly a register is saved for them. `timed`: as of end_run().
+[[gnu::always_inline]] inline auto straight(Vcpu& before, bool timed) noexcept -> bool {
+    if (!before.mailbox().enter(before.place())) [[unlikely]] return run_loop(before);
+    auto& v = static_cast<Vcpu&>(*axvcpu_enter(&before));
+    const auto cause = read<"scause">();
+    v.mailbox().leave();
+    if (cause == cause::guest_call && is_hypervisor_call(v.x(17))) {
+        v.pending.kind = Pending::Kind::hypercall;
+        v.call_number = v.x(17) << 32 | static_cast<std::uint32_t>(v.x(16));
+        v.exit().set_call(false);
+        return end_run(v, timed);
+    }
+    if (cause == cause::load_guest_page || cause == cause::store_guest_page) return on_guest_page_fault(v, cause) ? end_run(v, timed) : run_loop(v);
+    return go_on(v, cause);
+}
+
+/// An entry with something beside it.
+[[gnu::noinline]] auto run_unusual(Vcpu& v, std::uint64_t deadline) noexcept -> bool {
     v.run_deadline = deadline;
     arm_deadline(v);
-    return (v.work & (Vcpu::switch_fp | Vcpu::calls_refused | Vcpu::fast_hook)) == 0;
+    return (v.work & (Vcpu::switch_fp | Vcpu::calls_refused | Vcpu::fast_hook)) != 0 ? run_loop(v) : straight(v, true);
 }
 
 /// Before the guest goes on: what is outstanding is retried, what was completed in part is asked for again.
-enum class Settled : std::uint8_t { go_on, refused, exit };
-[[gnu::noinline]] auto settle(Vcpu& v) noexcept -> Settled {
+[[gnu::noinline]] auto settle_and_run(Vcpu& v, std::uint64_t deadline) noexcept -> bool {
     using Kind = Pending::Kind;
     if (v.pending.kind == Kind::terminal || v.pending.kind == Kind::host_irq) {
         const bool off = v.pending.kind == Kind::terminal;
-        v.refuse({Code::bad_state, off ? "a reset after a terminal exit" : "a vCPU that is not inside run() already", static_cast<std::uint64_t>(State::ready),
-                  static_cast<std::uint64_t>(off ? v.state() : State::running)});
-        return Settled::refused;
+        return v.refuse({Code::bad_state, off ? "a reset after a terminal exit" : "a vCPU that is not inside run() already", static_cast<std::uint64_t>(State::ready),
+                         static_cast<std::uint64_t>(off ? v.state() : State::running)});
     }
     if (v.pending.kind != Kind::more) static_cast<void>(Arch::retry(v));
-    if (v.pending.kind != Kind::more) return Settled::go_on;
-    const auto sie = mask_interrupts();
-    const bool leaves = next_part(v);
-    restore_interrupts(sie);
-    return leaves ? Settled::exit : Settled::go_on;
+    if (v.pending.kind == Kind::more) {
+        const auto sie = mask_interrupts();
+        const bool leaves = next_part(v);
+        restore_interrupts(sie);
+        if (leaves) return true;
+    }
+    return Arch::run(v, deadline, v.cpu());
 }
 
 }  // namespace
 
-/// The straight way, in and out once, is written for the hypercall: nothing that it does not need is on it.
+/// Leaves at once to a function of its own for all that is not usual.
 auto Arch::run(Vcpu& v, std::uint64_t deadline, CpuId here) noexcept -> bool {
     if (here != v.cpu_) [[unlikely]]
         return v.refuse({Code::wrong_cpu, "the CPU that the vCPU is bound to", static_cast<std::uint64_t>(v.cpu_), static_cast<std::uint64_t>(here)});
-    if (v.pending.kind != Pending::Kind::none) [[unlikely]]
-        if (const auto s = settle(v); s != Settled::go_on) return s == Settled::exit;
-    const auto sie = mask_interrupts();
-    constexpr auto before = Vcpu::switch_fp | Vcpu::calls_refused | Vcpu::soft_timer | Vcpu::fast_hook;
-    if (bool plain = (v.work & before) == 0 && deadline == no_deadline; (plain || prepare(v, deadline)) && v.mailbox_.enter(v.place_)) [[likely]] {
-        axvcpu_enter(&v);
-        const auto cause = read<"scause">();
-        v.mailbox_.leave();
-        if (cause == cause::guest_call && is_hypervisor_call(v.x(17))) {
-            v.pending.kind = Pending::Kind::hypercall;
-            v.call_number = v.x(17) << 32 | static_cast<std::uint32_t>(v.x(16));
-            v.exit_.set_call(false);
-        } else if (cause == cause::load_guest_page || cause == cause::store_guest_page) {
-            if (const auto plain = plain_access(v, cause); plain != Plain::exit) go_on_after(v, plain);
-        } else {
-            go_on(v, cause);
-        }
-    } else {
-        run_loop(v);
-    }
-    if (v.has(Vcpu::deadline_armed)) [[unlikely]] {
-        disarm_deadline(v);
-        v.run_deadline = no_deadline;
-    }
-    restore_interrupts(sie);
-    return true;
+    if (v.pending.kind != Pending::Kind::none) [[unlikely]] return settle_and_run(v, deadline);
+    v.host_sie = mask_interrupts();
+    constexpr auto unusual = Vcpu::switch_fp | Vcpu::calls_refused | Vcpu::soft_timer | Vcpu::fast_hook;
+    if ((v.work & unusual) != 0 || deadline != no_deadline) [[unlikely]] return run_unusual(v, deadline);
+    return straight(v, false);
 }
 
 }  // namespace axvcpu::riscv64
