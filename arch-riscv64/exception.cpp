@@ -69,6 +69,8 @@ void Arch::power_up(Vcpu& v) noexcept {
     auto& cpu = *v.percpu;
     const auto entry = v.pending.addr;
     const auto arg = v.pending.arg;
+    const bool armed = v.has(Vcpu::deadline_armed);  // inside run(); what is bound starts without
+    if (armed) disarm_deadline(v);
     unbind(v);
     const auto compare = v.context.get<"vstimecmp">(), soft = v.timer_at, pending = v.context.get<"hvip">();
     static_cast<void>(reset(v, entry, arg));
@@ -76,6 +78,7 @@ void Arch::power_up(Vcpu& v) noexcept {
     v.context.set<"hvip">(pending);
     v.timer_at = soft;
     static_cast<void>(bind(v, cpu));
+    if (armed) arm_deadline(v);
     v.wakes_by_any = true;  // nothing is enabled after a reset, and yet its timer has to wake it
 }
 

@@ -177,6 +177,23 @@ TEST_CASE("suspend: retentive goes on behind the call, non-retentive starts agai
     CHECK(h.args[2] == 0x99);
 }
 
+TEST_CASE("a suspend that is over at once starts again inside run(), whose deadline leaves the host's timer as it was", "[sbi][event]") {
+    Caller c(sbi_caller);
+    REQUIRE(c.m.vcpu().set(id<"vsie">(), 2));
+    REQUIRE(c.m.vcpu().set(id<"hvip">(), 4));
+    const Call deep{hsm, 3, {0x8000'0000, c.m.at(started).value, 0x99}};
+    c.write({&deep, 1});
+    const auto far = runtime::now() + 1000 * runtime::frequency();
+    runtime::set_timer(far);
+    const auto e = c.b.run(runtime::now() + 10 * runtime::frequency());
+    REQUIRE(e);
+    REQUIRE(e->is<exit::Hypercall>());
+    CHECK(e->get<exit::Hypercall>()->args[2] == 0x99);
+    if ((capabilities().features >> static_cast<unsigned>(arch::Feature::sstc) & 1) != 0) CHECK(arch::read<"stimecmp">() == far);
+    CHECK(runtime::timer() == far);
+    runtime::set_timer(runtime::no_timer);
+}
+
 TEST_CASE("a VM whose policy keeps power calls out has none", "[sbi][policy]") {
     Machine m(sbi_caller, table.value, {.policy = {.power = false}});
     auto b = percpu().bind(m.vcpu());
