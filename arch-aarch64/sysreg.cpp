@@ -66,10 +66,10 @@ auto on_physical_timer(Vcpu& v, SysregTrap t) noexcept -> bool {
 
 /// Rows whose value lives in the context, found by encoding.
 auto on_table(Vcpu& v, SysregTrap t) noexcept -> std::optional<bool> {
-    for (std::size_t i = index<"ACTLR_EL1">; i < registers.size() && registers[i].policy == Policy::trapped; ++i) {
-        const auto& r = registers[i];
-        if (r.encoding.packed() != t.encoding()) continue;
-        auto& value = v.context.at({i, 0});
+    for (std::uint16_t i = 0; i < reg::facts<registers>.size(); ++i) {
+        const auto& r = reg::facts<registers>[i];
+        if (r.policy != Policy::trapped || static_cast<std::uint32_t>(r.first.value) != t.encoding()) continue;
+        auto& value = v.context.at({r.row, 0, i});
         if (t.read()) v.set_x(t.reg(), value);
         else value = (v.x(t.reg()) & r.writable) | (r.reset & ~r.writable);
         return done(v);
@@ -147,13 +147,14 @@ auto moved(const Vcpu& v) noexcept -> std::uint64_t {
 
 auto find_for(const Vcpu& v, reg::Id id) noexcept -> Result<reg::Position> {
     const auto at = reg::find<registers>(id);
-    if (!at || !reg::stored(registers[at->row].policy)) return Error{Code::unknown_register, "a register of the table", 0, id.value};
+    if (!at) return Error{Code::unknown_register, "a register of the table", 0, id.value};
     const auto s = v.state();
     if (s == State::running) return Error{Code::bad_state, "a vCPU that is not running", static_cast<std::uint64_t>(State::free), static_cast<std::uint64_t>(s)};
     if (s == State::ready && v.hal->this_cpu() != v.cpu())
         return Error{Code::wrong_cpu, "the CPU that the vCPU is bound to", static_cast<std::uint64_t>(v.cpu()), static_cast<std::uint64_t>(v.hal->this_cpu())};
-    if (registers[at->row].feature != Feature::base && v.percpu != nullptr &&
-        (v.features() >> static_cast<unsigned>(registers[at->row].feature) & 1) == 0)
+    const auto feature = reg::facts<registers>[at->fact].feature;
+    if (feature != Feature::base && v.percpu != nullptr &&
+        (v.features() >> static_cast<unsigned>(feature) & 1) == 0)
         return Error{Code::unknown_register, "a register that this guest has on this CPU", 0, id.value};
     return *at;
 }
@@ -163,8 +164,9 @@ auto Arch::get(Vcpu& v, reg::Id id) noexcept -> Result<std::uint64_t> {
     const auto at = find_for(v, id);
     if (!at) return at.error();
     if (v.percpu != nullptr) {
-        if (registers[at->row].policy == Policy::on_bind) transfer(v, at->row, false);
-        if (registers[at->row].policy == Policy::vector && !v.has(Vcpu::switch_fp)) save_fp(v);
+        const auto policy = reg::facts<registers>[at->fact].policy;
+        if (policy == Policy::on_bind) transfer(v, at->row, false);
+        if (policy == Policy::vector && !v.has(Vcpu::switch_fp)) save_fp(v);
     }
     // While an exit is outstanding the program counter is the instruction's own.
     return v.context.at(*at) - (at->row == index<"PC"> ? moved(v) : 0);
@@ -173,7 +175,7 @@ auto Arch::get(Vcpu& v, reg::Id id) noexcept -> Result<std::uint64_t> {
 auto Arch::set(Vcpu& v, reg::Id id, std::uint64_t value) noexcept -> Result<void> {
     const auto at = find_for(v, id);
     if (!at) return at.error();
-    const auto& r = registers[at->row];
+    const auto& r = reg::facts<registers>[at->fact];
     if (r.writable == 0) return Error{Code::read_only, "a register that can be set", 0, id.value};
     // A guest is at EL1 or EL0, in AArch64, or at EL0 in AArch32; nowhere else.
     if (at->row == index<"PSTATE">) {

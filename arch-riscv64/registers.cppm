@@ -91,7 +91,7 @@ inline constexpr std::array registers{
     detail::host("hgeie", 0x607), detail::host("henvcfg", 0x60A), detail::host("htimedelta", 0x605), detail::host("hgatp", 0x680),
     detail::host("hstateen0", 0x60C), detail::host("hip", 0x644), detail::host("vsip", 0x244),
     // The host's, read or set for a moment.
-    detail::host("sip", 0x144), detail::host("stimecmp", 0x14D), detail::host("time", 0xC01), detail::host("vlenb", 0xC22),
+    detail::host("sie", 0x104), detail::host("sip", 0x144), detail::host("stimecmp", 0x14D), detail::host("time", 0xC01), detail::host("vlenb", 0xC22),
     detail::host("stvec", 0x105), detail::host("sscratch", 0x140), detail::host("sepc", 0x141),
 };
 

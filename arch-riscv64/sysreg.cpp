@@ -118,13 +118,13 @@ void transfer_fp(Vcpu& v, bool to_hart) noexcept {
 
 auto find_for(const Vcpu& v, reg::Id id) noexcept -> Result<reg::Position> {
     const auto at = reg::find<registers>(id);
-    if (!at || !reg::stored(registers[at->row].policy)) return Error{Code::unknown_register, "a register of the table", 0, id.value};
+    if (!at) return Error{Code::unknown_register, "a register of the table", 0, id.value};
     const auto s = v.state();
     if (s == State::running) return Error{Code::bad_state, "a vCPU that is not running", static_cast<std::uint64_t>(State::free), static_cast<std::uint64_t>(s)};
     if (s == State::ready && v.hal->this_cpu() != v.cpu())
         return Error{Code::wrong_cpu, "the CPU that the vCPU is bound to", static_cast<std::uint64_t>(v.cpu()), static_cast<std::uint64_t>(v.hal->this_cpu())};
-    if (registers[at->row].feature != Feature::base && v.percpu != nullptr &&
-        (v.percpu->capabilities.features >> static_cast<unsigned>(registers[at->row].feature) & 1) == 0)
+    const auto feature = reg::facts<registers>[at->fact].feature;
+    if (feature != Feature::base && v.percpu != nullptr && (v.percpu->capabilities.features >> static_cast<unsigned>(feature) & 1) == 0)
         return Error{Code::unknown_register, "a register that this hart has", 0, id.value};
     return *at;
 }
@@ -136,8 +136,9 @@ auto Arch::get(Vcpu& v, reg::Id id) noexcept -> Result<std::uint64_t> {
     if (!at) return at.error();
     if (v.percpu != nullptr) {
         const auto sie = mask_interrupts();
-        if (registers[at->row].policy == Policy::on_bind) transfer(v, at->row, false);
-        if (registers[at->row].policy == Policy::vector) transfer_fp(v, false);
+        const auto policy = reg::facts<registers>[at->fact].policy;
+        if (policy == Policy::on_bind) transfer(v, at->row, false);
+        if (policy == Policy::vector) transfer_fp(v, false);
         restore_interrupts(sie);
     }
     return v.context.at(*at);
@@ -146,7 +147,7 @@ auto Arch::get(Vcpu& v, reg::Id id) noexcept -> Result<std::uint64_t> {
 auto Arch::set(Vcpu& v, reg::Id id, std::uint64_t value) noexcept -> Result<void> {
     const auto at = find_for(v, id);
     if (!at) return at.error();
-    const auto& r = registers[at->row];
+    const auto& r = reg::facts<registers>[at->fact];
     if (r.writable == 0 || (at->row == index<"x"> && at->element == 0)) return Error{Code::read_only, "a register that can be set", 0, id.value};
     const auto sie = mask_interrupts();
     if (v.percpu != nullptr && r.policy == Policy::vector) transfer_fp(v, false);

@@ -175,8 +175,10 @@ auto Arch::bind(Vcpu& v, PerCpu& cpu) noexcept -> Result<void> {
     return {};
 }
 
+/// On another hart than its own nothing can be saved: the vCPU stays bound, and every further use of it is refused.
 void Arch::unbind(Vcpu& v) noexcept {
     auto& cpu = *v.percpu;
+    if (v.hal->this_cpu() != v.cpu_) [[unlikely]] return;
     const auto sie = mask_interrupts();
     each_guest_register(v, [&]<std::size_t I>(std::uint64_t& value) { value = read_row<I>(); });
     if (v.has(Vcpu::has_sstc)) write<"vstimecmp">(no_deadline);
@@ -211,9 +213,14 @@ namespace {
     const auto events = v.mailbox().take();
     if ((events & static_cast<std::uint32_t>(Event::fence)) != 0) execute_fences(v);
     if ((events & static_cast<std::uint32_t>(Event::interrupt)) != 0) refresh_interrupts(v);
-    if ((events & static_cast<std::uint32_t>(Event::kick)) == 0) return false;
-    v.exit() = exit::Kicked{};
-    return true;
+    if ((events & static_cast<std::uint32_t>(Event::kick)) != 0) {
+        v.exit() = exit::Kicked{};
+        return true;
+    }
+    // Other vCPUs may post without end: what the host waits for is looked at even when the guest is not entered.
+    const auto pending = read<"sip">() & read<"sie">();
+    constexpr std::uint64_t timer = 1 << 5;
+    return pending != 0 && on_interrupt(v, (pending & timer) != 0 ? cause::supervisor_timer : cause::interrupt);
 }
 
 void enter(Vcpu& v) noexcept { static_cast<void>(v.has(Vcpu::fast_hook) ? axvcpu_enter_fast(&v) : axvcpu_enter(&v)); }

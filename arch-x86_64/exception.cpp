@@ -86,7 +86,7 @@ namespace {
 
 auto find_for(const Vcpu& v, reg::Id id) noexcept -> Result<reg::Position> {
     const auto at = reg::find<registers>(id);
-    if (!at || registers[at->row].policy == Policy::host_owned) return Error{Code::unknown_register, "a register of the table", 0, id.value};
+    if (!at) return Error{Code::unknown_register, "a register of the table", 0, id.value};
     const auto s = v.state();
     if (s == State::running) return Error{Code::bad_state, "a vCPU that is not running", static_cast<std::uint64_t>(State::free), static_cast<std::uint64_t>(s)};
     if (s == State::ready && v.hal->this_cpu() != v.cpu()) return elsewhere;

@@ -80,15 +80,38 @@ inline constexpr auto layout = [] {
     return at;
 }();
 
-/// A register found by its id: its row in the table and the element.
-struct Position { std::size_t row; std::uint8_t element; };
+/// What code looks up of a register at run time: of those rows that have a value for each vCPU, in 40 bytes. The whole table stays in
+/// the compiler.
+template <class Feature>
+struct Facts {
+    Id first;                        ///< id of element 0
+    std::uint64_t reset, writable;
+    std::uint16_t row, count;
+    std::uint16_t offset;            ///< of element 0 in the context, in bytes; where the context has it
+    std::uint8_t log2_bytes;
+    Policy policy;
+    Feature feature;
+};
+template <const auto& Table>
+inline constexpr auto facts = [] {
+    constexpr auto kept = [](const auto& r) { return stored(r.policy) || r.policy == Policy::control_block; };
+    std::array<Facts<decltype(Table[0].feature)>, static_cast<std::size_t>(std::ranges::count_if(Table, kept))> out{};
+    std::size_t n = 0;
+    for (std::size_t i = 0; i < Table.size(); ++i)
+        if (const auto& r = Table[i]; kept(r)) out[n++] = {r.id(), r.reset, r.writable, static_cast<std::uint16_t>(i), r.count, static_cast<std::uint16_t>(layout<Table>[i]), r.log2_bytes, r.policy, r.feature};
+    return out;
+}();
 
+/// A register found by its id: its row in the table, the element, and where its facts are.
+struct Position { std::size_t row; std::uint8_t element; std::uint16_t fact; };
+
+/// Registers that have a value for each vCPU.
 template <const auto& Table>
 constexpr auto find(Id id) noexcept -> std::optional<Position> {
-    for (std::size_t i = 0; i < Table.size(); ++i) {
-        const auto element = static_cast<std::uint8_t>(id.value >> 32);
-        if (Table[i].id(element) == id && element < Table[i].count) return Position{i, element};
-    }
+    constexpr auto element_mask = std::uint64_t{0xFF} << 32;
+    const auto element = static_cast<std::uint8_t>(id.value >> 32);
+    for (std::size_t i = 0; i < facts<Table>.size(); ++i)
+        if (const auto& f = facts<Table>[i]; f.first.value == (id.value & ~element_mask) && element < f.count) return Position{f.row, element, static_cast<std::uint16_t>(i)};
     return std::nullopt;
 }
 
@@ -121,7 +144,8 @@ public:
 
     /// The value at a position; element widths above 8 bytes take two words, `high` chooses the upper one.
     constexpr auto at(Position p, bool high = false) noexcept -> std::uint64_t& {
-        return words_[(layout<Table>[p.row] + (p.element << Table[p.row].log2_bytes)) / 8 + high];
+        const auto& f = facts<Table>[p.fact];
+        return words_[(f.offset + (std::size_t{p.element} << f.log2_bytes)) / 8 + high];
     }
 
     /// Bytes 0 to 7, or with `high` 8 to 15, of an element; no mask applies.
