@@ -3,7 +3,7 @@
 mutation must apply, compile, change what is built, and make a test fail; one that only hangs is not caught.
 
 A patch starts with '# NAME', '# level: host | system ARCH | budget ARCH' and '# cases: CATCH2 FILTER'. Usage: mutate.py [NAME-PART]"""
-import hashlib, os, shutil, subprocess, sys
+import fcntl, filecmp, hashlib, os, shutil, subprocess, sys
 
 ROOT = os.environ["AX_ROOT"]
 # Not in build/: who looks for a library there shall find those of this tree.
@@ -19,10 +19,25 @@ def run(argv, timeout=900, **more):
         return 124, (e.stdout or b"").decode(errors="replace")
 
 
+def files(top):
+    for path, directories, names in os.walk(top):
+        directories[:] = [d for d in directories if path != top or d not in ("build", ".git")]
+        yield from (os.path.relpath(os.path.join(path, n), top) for n in names)
+
+
 def copy_tree():
+    """Only what differs is written, with the time of now: a file that a mutation has touched must be newer than what was built of it."""
     os.makedirs(TREE, exist_ok=True)
-    tar = subprocess.Popen(["tar", "-c", "--exclude=./build", "--exclude=./.git", "."], cwd=ROOT, stdout=subprocess.PIPE)
-    subprocess.run(["tar", "-x", "-C", TREE], stdin=tar.stdout, check=True)
+    wanted = set(files(ROOT))
+    for name in set(files(TREE)) - wanted:
+        os.remove(f"{TREE}/{name}")
+    for name in wanted:
+        source, target = f"{ROOT}/{name}", f"{TREE}/{name}"
+        if os.path.exists(target) and filecmp.cmp(source, target, shallow=False):
+            continue
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        shutil.copyfile(source, target)
+        shutil.copymode(source, target)
 
 
 def build(level):
@@ -54,8 +69,8 @@ def test(level, cases, product):
     if kind == "host":
         status, out = run([product, "-r", "cases", cases], timeout=240)
     elif kind == "system":
-        cpu = {"aarch64": "max", "riscv64": "rv64,h=true,v=true,vlen=256"}[arch]
-        status, out = run(["python3", f"{ROOT}/tools/machine.py", "--arch", arch, "--bare", product, "--cpu", cpu, "--cpus", "2", "--timeout", "120",
+        cpu = {"aarch64": "max", "riscv64": "rv64,h=true,v=true,vlen=256", "x86_64": "max"}[arch]
+        status, out = run(["python3", f"{ROOT}/tools/machine.py", "--arch", arch, "--bare", product, "--cpu", cpu, "--cpus", "1" if arch == "x86_64" else "2", "--timeout", "120",
                            f"--append=-r cases {'vhe=off ' if arch == 'aarch64' else ''}{cases}"], timeout=180)
     else:
         status, out = run([f"{ROOT}/test/budget/trampoline_length.sh", arch, f"{TREE}/build/{arch}"])
@@ -72,6 +87,12 @@ def main():
     patches = sorted(p for p in os.listdir(f"{ROOT}/test/mutations") if p.endswith(".patch") and wanted in p)
     if not patches:
         sys.exit(f"ax: no mutation is called '{wanted}': see test/mutations/")
+    os.makedirs(os.environ["AX_CACHE"], exist_ok=True)
+    lock = open(f"{TREE}.lock", "w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        sys.exit("ax: another run of the mutations has their tree: wait for it, or set AX_CACHE")
     copy_tree()
     clean, caught, missed = {}, 0, 0
     for name in patches:

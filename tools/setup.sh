@@ -99,18 +99,19 @@ entry() {
 recipe() { cat "$@" | sha256sum | cut -c1-12; }
 
 # Sources from Debian's source packages, under the names that the wraps expect; checked by hash.
-sources_key=2
+sources_key=3
 fetch_sources() {
   local part=$1 work; work=$(mktemp -d); 
-  say "fetching sources (Catch2, libfdt, Zydis)"
-  (cd "$part" && private_apt "$work" source --download-only --tar-only catch2/bookworm-backports device-tree-compiler/trixie zydis/trixie zycore-c/trixie >/dev/null) || failed "Debian's sources cannot be fetched: check the network"
+  say "fetching sources (Catch2, libfdt, Zydis, fmt)"
+  (cd "$part" && private_apt "$work" source --download-only --tar-only catch2/bookworm-backports device-tree-compiler/trixie zydis/trixie zycore-c/trixie fmtlib/trixie >/dev/null) || failed "Debian's sources cannot be fetched: check the network"
   rm -rf "$work"
   mv "$part"/catch2_3.7.1.orig.tar.gz "$part/Catch2-3.7.1.tar.gz" 2>/dev/null && mv "$part"/device-tree-compiler_1.7.2.orig.tar.xz "$part/dtc-1.7.2.tar.xz" 2>/dev/null &&
-    mv "$part"/zydis_4.1.1.orig.tar.gz "$part/zydis-4.1.1.tar.gz" 2>/dev/null && mv "$part"/zycore-c_1.5.2.orig.tar.gz "$part/zycore-1.5.2.tar.gz" 2>/dev/null ||
-    failed "Debian has other versions of Catch2, libfdt or Zydis than the wraps pin: see subprojects/"
+    mv "$part"/zydis_4.1.1.orig.tar.gz "$part/zydis-4.1.1.tar.gz" 2>/dev/null && mv "$part"/zycore-c_1.5.2.orig.tar.gz "$part/zycore-1.5.2.tar.gz" 2>/dev/null &&
+    mv "$part"/fmtlib_10.1.1+ds1.orig.tar.gz "$part/fmt-10.1.1.tar.gz" 2>/dev/null ||
+    failed "Debian has other versions of Catch2, libfdt, Zydis or fmt than the wraps pin: see subprojects/"
   rm -f "$part"/*.dsc "$part"/*.debian.*
   local w
-  for w in catch2 libfdt zydis zycore; do
+  for w in catch2 libfdt zydis zycore fmt; do
     (cd "$part" && sed -n 's/^source_hash = //p; s/^source_filename = //p' "$root/subprojects/$w.wrap" | { read -r name; read -r sum; echo "$sum  $name" | sha256sum -c --quiet -; }) || failed "the source of $w has not the hash that subprojects/$w.wrap pins"
   done
 }

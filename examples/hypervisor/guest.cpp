@@ -1,5 +1,7 @@
 // A VM at run time: its memory as it is touched, its devices, its power.
+#include <fmt/compile.h>
 #include "hypervisor.hpp"
+import axvcpu.fmt;
 
 namespace hypervisor {
 
@@ -87,13 +89,9 @@ auto Guest::finish(End end) noexcept -> Next {
 }
 
 void Guest::crash(const char* what, const Exit& e, Vcpu<Host>::Bound& on_cpu) noexcept {
-    runtime::print("hypervisor: vm");
-    runtime::print_decimal(number_);
-    runtime::print(" stopped: ");
-    runtime::print(what);
-    runtime::print(" (");
-    runtime::print(exit_names[e.index()]);
-    runtime::print(")");
+    std::array<char, 400> text;
+    const auto size = fmt::format_to_n(text.data(), text.size(), FMT_COMPILE("hypervisor: vm{} stopped: {}: {}"), number_, std::string_view(what), e).size;
+    runtime::print({text.data(), std::min(size, text.size())});
     print_state(on_cpu.vcpu());
     runtime::print("\n");
     finish(End::crashed);

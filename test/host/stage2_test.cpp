@@ -238,3 +238,24 @@ TEST_CASE("hgatp: mode, VMID and root", "[stage2][riscv64]") {
     CHECK(Stage2::root_size(riscv64::stage2_format, 3, 41) == 0x4000);
     CHECK(Stage2::root_size(riscv64::stage2_format, 3, 39) == 0x4000);  // whatever the guest has, the hardware reads 16 KiB
 }
+
+TEST_CASE("break before make: while translations are dropped the changed entry is absent", "[stage2]") {
+    Arena::reset();
+    Tables f(3, 39);
+    struct Look {
+        Stage2* tables;
+        unsigned calls = 0, present = 0;
+    } look{&f.s};
+    f.s.set_maintenance({&look, [](void* self, GuestPhysAddr, std::uint64_t) noexcept {
+        auto& l = *static_cast<Look*>(self);
+        ++l.calls;
+        l.present += l.tables->walk({0x4000'0000}).has_value();
+    }});
+    REQUIRE(f.s.map({0x4000'0000}, {0x8000'0000}, 0x20'0000, {}, MemoryType::normal));
+    REQUIRE(f.s.protect({0x4000'0000}, 0x1000, {.write = false}));  // splits the block, then changes the page
+    CHECK(look.calls == 2);
+    REQUIRE(f.s.protect({0x4000'0000}, 0x1000, {}));
+    REQUIRE(f.s.unmap({0x4000'0000}, 0x1000));
+    CHECK(look.calls == 4);
+    CHECK(look.present == 0);
+}

@@ -9,7 +9,7 @@ namespace {
 /// Runs until the exit is a T; anything else fails the test.
 template <class T>
 auto expect(Vcpu<Host>::Bound& b) -> T {
-    const auto e = b.run();
+    const auto e = b.run(runtime::now() + 30 * runtime::frequency());  // a guest that never leaves fails, and does not hang
     REQUIRE(e);
     INFO("exit " << exit_names[e->index()]);
     REQUIRE(e->is<T>());
