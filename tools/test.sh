@@ -176,6 +176,19 @@ suites() {
     tap "system $arch $label" "ax test system $arch -- NAME" "$log/system" $status
 }
 
+# Instructions that the hostile guest itself has executed, counted by the plugin: hostile ARCH CPU RAM-ADDRESS WORDS
+hostile() {
+  local arch=$1 cpu=$2 ram=$3 least=1000000 lives=100 n
+  [ -z "$full" ] || least=100000000 lives=6000
+  clang-22 -O2 -shared -fPIC -Wall -Wextra -Werror -o "$root/build/count.so" "$root/tools/plugin/count.c" || { result "hostile guest $arch (plugin)" 0 1; return; }
+  python3 "$root/tools/machine.py" --arch $arch --bare "$root/build/$arch-test/test/system/system-suites.elf" --cpu "$cpu" --cpus 2 --timeout $((60 + lives)) \
+    --plugin "$root/build/count.so,from=$ram,to=$(printf %#x $((ram + 0x40000)))" --plugin-log "$log/plugin" \
+    "--append=-r cases $4 lives=$lives a%20hostile%20guest*" >"$log/system" 2>&1 </dev/null
+  tap "system $arch hostile guest, counted" "ax test system $arch -- NAME" "$log/system" $?
+  n=$(awk '$1 == "range" {print $2}' "$log/plugin")
+  check "hostile guest $arch: ${n:-no} instructions (at least $least)" [ "${n:-0}" -ge $least ]
+}
+
 level_system() {
   local arch row cpu cpus vhe
   for arch in "${archs[@]}"; do
@@ -185,11 +198,13 @@ level_system() {
       aarch64) for row in "cortex-a72 2 off" "max 2 off" "max 2 on" "max 1 on"; do
           read -r cpu cpus vhe <<<"$row"
           suites $arch "$cpu vhe=$vhe cpus=$cpus" "vhe=$vhe" --cpu $cpu --cpus $cpus
-        done ;;
+        done
+        [ ${#catch2[@]} != 0 ] || hostile $arch max 0x40000000 vhe=off ;;
       riscv64) for row in "rv64,h=true,v=true,vlen=256 2" "rv64,h=true 1" "rv64,h=true,sstc=false 2"; do
           read -r cpu cpus <<<"$row"
           suites $arch "$cpu cpus=$cpus" "" --cpu $cpu --cpus $cpus
-        done ;;
+        done
+        [ ${#catch2[@]} != 0 ] || hostile $arch rv64,h=true,v=true,vlen=256 0x40000000 "" ;;
       x86_64)
         suites $arch "max cpus=1" "" --cpu max --cpus 1
         image=portable-suites suites $arch "portable at ring 0" "" --cpu max --cpus 1 ;;
@@ -207,6 +222,13 @@ boot() { # options of demo...: Linux reaches user space, computes the same in al
 }
 linux() { # label, options of demo...: one boot
   check "linux $1" boot "${@:2}"
+}
+
+refused_line() { # CPU, words: hello on this CPU ends with status 1 and one line that says them
+  python3 "$root/tools/machine.py" --arch $arch --cpu "$1" --bare "$root/build/$arch/examples/hello/hello.elf" --timeout 60 >"$log/refused" 2>&1 </dev/null
+  local status=$?
+  cat "$log/refused"
+  [ $status = 1 ] && [ "$(grep -c . "$log/refused")" = 1 ] && grep -qF "$2" "$log/refused"
 }
 
 guests_aarch64() {
@@ -245,6 +267,10 @@ level_guests() {
     case $arch in aarch64) prepare guest arm64 ;; riscv64) prepare guest riscv64 ;; esac
     build $arch || { result "guests $arch (build)" 0 1; continue; }
     check "hello $arch" python3 "$root/tools/machine.py" --arch $arch --bare "$root/build/$arch/examples/hello/hello.elf" --timeout 60
+    case $arch in
+      riscv64) check "hello riscv64, a machine without H: one line, no trap" refused_line rv64,h=false "the H extension" ;;
+      x86_64) check "hello x86_64, a machine without SVM: one line, no trap" refused_line max,svm=off "a CPU with SVM" ;;
+    esac
     [ $arch = x86_64 ] || guests_$arch   # no interrupt controller there yet, so no Linux
   done
 }

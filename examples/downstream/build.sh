@@ -18,7 +18,8 @@ precompile() { # name source
   modules+=("-fmodule-file=$1=$objects/${1//:/-}.pcm")
 }
 precompile std /usr/lib/llvm-22/share/libc++/v1/std.cppm
-while read -r name source; do precompile "$name" "$prefix/lib/$source"; done < <(
+# axvcpu.fmt is for those who have fmt: add -I of its headers and leave the test out.
+while read -r name source; do [ "$name" = axvcpu.fmt ] || precompile "$name" "$prefix/lib/$source"; done < <(
   tr '{' '\n' <"$prefix/lib/axvcpu.modules.json" | sed -n 's/.*"logical-name": "\([^"]*\)", "source-path": "\([^"]*\)".*/\1 \2/p')
 precompile runtime "$runtime/runtime.cppm"
 "${cxx[@]}" -Wno-unused-command-line-argument "${modules[@]}" -c "$objects/runtime.pcm" -o "$objects/runtime.o"

@@ -20,6 +20,17 @@ TEST_CASE("a fast hook answers calls between two instructions, and passes the re
     }
 }
 
+TEST_CASE("the guest finds every register behind a call that the hook has answered", "[fast]") {
+    Machine m(add_registers, 0, {.policy = {.fast_exit = true}});
+    Host::fast_answers = 1;
+    auto b = percpu().bind(m.vcpu());
+    const auto e = b.run();
+    REQUIRE(e);
+    REQUIRE(e->is<exit::Hypercall>());
+    CHECK(Host::fast_answers == 0);
+    CHECK(e->get<exit::Hypercall>()->args[0] == e->get<exit::Hypercall>()->args[1]);
+}
+
 TEST_CASE("a VM whose policy does not ask for it never meets the hook", "[fast]") {
     Machine m(call_forever);
     Host::fast_answers = 5;

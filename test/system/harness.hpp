@@ -75,6 +75,15 @@ public:
     Vcpu<Host>* vcpus[4]{};
 };
 
+/// How often each seed's guest is restarted at least: `lives=N` of the machine's command line.
+inline auto wanted_lives() -> unsigned {
+    const auto line = runtime::arguments();
+    const auto at = line.find("lives=");
+    unsigned n = 100;
+    if (at != line.npos) std::from_chars(line.data() + at + 6, line.data() + line.size(), n);
+    return n;
+}
+
 /// Register ids by name.
 template <reg::Name N> constexpr auto id(std::uint8_t element = 0) -> reg::Id { return arch::registers[arch::index<N>].id(element); }
 template <reg::Name N> auto get(Machine& m, std::uint8_t element = 0) -> std::uint64_t { return m.vcpu().get(id<N>(element)).value_or(0xDEAD'DEAD'DEAD'DEAD); }
@@ -90,6 +99,7 @@ extern "C" const unsigned char
     read_once[],       // reports *arg
     wait_for_value[],  // reads *arg until it is not 0; reports it
     keep_fp[],         // arg into three floating-point registers; reports them, for ever
+    add_registers[],   // a value into each register that a callee may change; a call; reports their sum, and what it ought to be
     read_register[],   // reports three reads of trapped registers: the fast hook's into a callee-saved register, another one, the first again
     spin[],            // nothing, for ever
     fetch_nowhere[],   // jumps to device_base

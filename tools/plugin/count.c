@@ -3,6 +3,7 @@
 //
 // Markers do nothing and nobody else has them, id below 32: aarch64 `movz xzr, #(0xa400 | id), lsl #48` starts, `0xa500 | id` ends;
 // riscv64 `slti x0, x0, 0x400 | id` starts, `0x500 | id` ends.
+// Arguments from=ADDRESS,to=ADDRESS: instructions at these virtual addresses are also counted apart, and reported as "range N".
 // At the end it prints "total N", and for each id that ran "id COUNT MEDIAN MINIMUM MAXIMUM" to the plugin log.
 #include <inttypes.h>
 #include <stdbool.h>
@@ -21,6 +22,7 @@ void qemu_plugin_register_vcpu_tb_trans_cb(qemu_plugin_id_t, void (*)(qemu_plugi
 void qemu_plugin_register_atexit_cb(qemu_plugin_id_t, void (*)(qemu_plugin_id_t, void *), void *);
 size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *);
 struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *, size_t);
+uint64_t qemu_plugin_insn_vaddr(const struct qemu_plugin_insn *);
 size_t qemu_plugin_insn_data(const struct qemu_plugin_insn *, void *, size_t);
 void qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu(struct qemu_plugin_insn *, int op, qemu_plugin_u64, uint64_t);
 void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn *, void (*)(unsigned, void *), int flags, void *);
@@ -32,7 +34,8 @@ void qemu_plugin_outs(const char *);
 EXPORT int qemu_plugin_version = 4;
 
 enum { IDS = 32, SAMPLES = 4096 };
-static qemu_plugin_u64 executed;
+static qemu_plugin_u64 executed, in_range;
+static uint64_t range_from, range_to;
 static uint64_t started[IDS];
 static uint32_t samples[IDS][SAMPLES];
 static unsigned count[IDS];
@@ -56,6 +59,8 @@ static void on_translate(qemu_plugin_id_t id, struct qemu_plugin_tb *tb) {
         qemu_plugin_insn_data(insn, &word, sizeof word);
         const uint32_t imm = (word & 0xFFFFF) == 0x02013 ? word >> 20 : (word & 0xFFE0001Fu) == 0xD2E0001Fu ? word >> 5 & 0xFFFF : 0;
         qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu(insn, INLINE_ADD_U64, executed, 1);
+        const uint64_t at = qemu_plugin_insn_vaddr(insn);
+        if (at >= range_from && at < range_to) qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu(insn, INLINE_ADD_U64, in_range, 1);
         if ((imm & 0xFEE0) == 0xA400 || (imm & 0xEE0) == 0x400)
             qemu_plugin_register_vcpu_insn_exec_cb(insn, on_marker, CB_NO_REGS, (void *)(uintptr_t)(imm & 0x1FF));
     }
@@ -68,6 +73,10 @@ static void at_exit(qemu_plugin_id_t id, void *data) {
     (void)id, (void)data;
     snprintf(line, sizeof line, "total %" PRIu64 "\n", qemu_plugin_u64_sum(executed));
     qemu_plugin_outs(line);
+    if (range_to != 0) {
+        snprintf(line, sizeof line, "range %" PRIu64 "\n", qemu_plugin_u64_sum(in_range));
+        qemu_plugin_outs(line);
+    }
     for (unsigned i = 0; i < IDS; ++i) {
         if (count[i] == 0) continue;
         qsort(samples[i], count[i], sizeof samples[i][0], order);
@@ -77,7 +86,14 @@ static void at_exit(qemu_plugin_id_t id, void *data) {
 }
 
 EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const void *info, int argc, char **argv) {
-    (void)info, (void)argc, (void)argv;
+    (void)info;
+    for (int i = 0; i < argc; ++i) {
+        if (strncmp(argv[i], "from=", 5) == 0) range_from = strtoull(argv[i] + 5, NULL, 0);
+        else if (strncmp(argv[i], "to=", 3) == 0) range_to = strtoull(argv[i] + 3, NULL, 0);
+        else return -1;
+    }
+    in_range.score = qemu_plugin_scoreboard_new(sizeof(uint64_t));
+    in_range.offset = 0;
     executed.score = qemu_plugin_scoreboard_new(sizeof(uint64_t));
     executed.offset = 0;
     qemu_plugin_register_vcpu_tb_trans_cb(id, on_translate);

@@ -72,6 +72,19 @@
     mov     x1, x21
     report
 
+    payload add_registers
+    .irp    n, 2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,30
+    mov     x\n, #\n
+    .endr
+    mov     x1, #0
+    report
+    mov     x1, #0
+    .irp    n, 2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,30
+    add     x1, x1, x\n
+    .endr
+    mov     x2, #200
+    report
+
     payload spin
 1:  b       1b
 

@@ -72,6 +72,18 @@
     mv      a0, s5
     report
 
+    payload add_registers
+    .irp    n, 1,5,6,7,12,13,14,15,28,29,30,31
+    li      x\n, \n
+    .endr
+    report
+    li      a0, 0
+    .irp    n, 1,5,6,7,12,13,14,15,28,29,30,31
+    add     a0, a0, x\n
+    .endr
+    li      a1, 191
+    report
+
     payload spin
 1:  j       1b
 
