@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Writes docs/recipes.md from its text and the code of test/system/recipes_test.cpp. With --check: status 1 when it is out of date."""
+"""Writes docs/recipes.md from its text and the code of tests between markers. With --check: status 1 when it is out of date."""
 import os, re, sys, textwrap
 
 ROOT = os.environ["AX_ROOT"]
+SOURCES = ["recipes_test.cpp", "harness.hpp", "aarch64/debug_test.cpp", "x86_64/exits_test.cpp"]
 TEXT = """# Recipes
 
-Each is code that runs as a test at EL2 and in HS-mode (`ax test system -- "[recipe]"`); this page is made from it (`tools/recipes.py`).
+Each is code that runs as a test at EL2, in HS-mode or at ring 0 (`ax test system -- "[recipe]"`); this page is made from it (`tools/recipes.py`).
 
 ## Memory that appears when it is touched
 {lazy}
@@ -37,6 +38,18 @@ forwarded".
 Let its `Bound` go out of scope on the first CPU, bind it on the second. Nothing else: TLB tags, timers and list registers go along. Test:
 "a vCPU that moves to another CPU takes all its state along".
 
+## Answer a call between two instructions of the guest
+
+A HAL that models `AnswersFast`; for VMs whose `VmPolicy::fast_exit` is set. What it answers costs 59 instructions on AArch64 and 73 on RISC-V,
+guest to guest (`ax bench`); what it passes on takes the usual way.
+{fast}
+## See what a guest does
+
+`Vcpu::set_debug` asks for single steps, breakpoints, watchpoints or breakpoint instructions (`Capabilities` says how many); each leaves as
+`exit::Debug`. The guest's own debugging is hidden meanwhile, and comes back with `set_debug({{}})`.
+{debug}
+## Read a FailEntry (x86_64)
+{failentry}
 ## Add a register
 
 One line in `arch-NAME/registers.cppm`: name, encoding, policy, and what differs from the defaults (reset value, writable mask, the feature
@@ -45,8 +58,7 @@ it needs). Context, save and restore, get and set by id and the canary test foll
 
 
 def main():
-    with open(f"{ROOT}/test/system/recipes_test.cpp") as f:
-        source = f.read()
+    source = "".join(open(f"{ROOT}/test/system/{name}").read() for name in SOURCES)
     code = {name: "\n```cpp\n" + textwrap.dedent(body).strip("\n") + "\n```\n"
             for name, body in re.findall(r"// \[(\w+)\]\n(.*?)\n *// \[end\]", source, re.S)}
     page = TEXT.format(**code)

@@ -23,6 +23,7 @@ struct Host {
     static void set_timer(std::uint64_t at) noexcept { runtime::set_timer(at); }
 #if defined(AXVCPU_FAST_HOOK)
     /// For VMs whose policy asks for it: the next of `fast_answers` calls `report` give the sum of two arguments.
+    // [fast]
     static auto fast_exit(FastExit& e) noexcept -> bool {
         if (!fast::is_call(e)) return answer_register(e);
         if (fast::number(e) != report || fast_answers == 0) return false;
@@ -30,6 +31,7 @@ struct Host {
         fast::answer(e, fast::argument(e, 0) + fast::argument(e, 1));
         return true;
     }
+    // [end]
     static inline std::uint64_t fast_answers = 0;
 #endif
 };

@@ -35,16 +35,18 @@ TEST_CASE("single step: one exit for each instruction, emulated ones included, t
 
 TEST_CASE("a host's breakpoint stops before its instruction, until it is taken away", "[debug]") {
     Machine m(count_up, ram_base.value + 0x2'0000);
-    const std::uint64_t at[]{m.at(count_up).value + 8};
     auto b = percpu().bind(m.vcpu());
+    // [debug]
+    const std::uint64_t at[]{m.at(count_up).value + 8};
     REQUIRE(m.vcpu().set_debug({.breakpoints = at}));
-    for (int again = 0; again < 2; ++again) {
+    for (int again = 0; again < 2; ++again) {  // it stops before the instruction, each time
         const auto d = leaves<exit::Debug>(b);
         CHECK(ec(d.syndrome) == 0x30);
         CHECK(d.address == at[0]);
         CHECK(get<"X">(m, 1) == 2);
     }
-    REQUIRE(m.vcpu().set_debug({}));
+    REQUIRE(m.vcpu().set_debug({}));           // taken away: the guest goes on
+    // [end]
     CHECK(leaves<exit::Hypercall>(b).args[1] == 3);
 }
 

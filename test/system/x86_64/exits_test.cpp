@@ -1,7 +1,9 @@
 // SVM: every exit that this first step knows, produced by a guest that does the thing, checked field by field, completed, retried, failed.
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/generators/catch_generators.hpp>
+#include <fmt/compile.h>
 #include "../harness.hpp"
+import axvcpu.fmt;
 
 using namespace harness;
 
@@ -260,6 +262,12 @@ TEST_CASE("a state that the hardware refuses is a FailEntry that names the rules
     {
         auto b = percpu().bind(m.vcpu());
         const auto f = leaves<exit::FailEntry>(b);
+        // [failentry]
+        std::array<char, 300> text;
+        const auto size = fmt::format_to_n(text.data(), text.size(), FMT_COMPILE("{}"), FailEntryReport{f, arch::entry_rules}).size;
+        const std::string_view report(text.data(), size);  // "... not kept: CR0.NW is 0 where CR0.CD is 0; ..."
+        // [end]
+        CHECK(report.find("not kept: CR0.NW is 0 where CR0.CD is 0; not kept: DR7[63:32] are 0") != report.npos);
         CHECK(static_cast<std::uint32_t>(f.reason) == static_cast<std::uint32_t>(arch::exit_code::invalid));
         CHECK(f.broken == (1u << 1 | 1u << 6));
         CHECK(arch::entry_rules[1] == "CR0.NW is 0 where CR0.CD is 0");
