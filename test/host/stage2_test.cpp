@@ -259,3 +259,16 @@ TEST_CASE("break before make: while translations are dropped the changed entry i
     CHECK(look.calls == 4);
     CHECK(look.present == 0);
 }
+
+TEST_CASE("a range that begins in the middle of a hole ends where it was said to, and every page in it is found", "[stage2]") {
+    Arena::reset();
+    Tables f(3, 39);
+    for (const std::uint64_t page : {0x4020'0000, 0x4020'1000, 0x4040'0000}) REQUIRE(f.s.map({page}, {0x8000'0000 + page}, 0x1000, {}, MemoryType::normal));
+    REQUIRE(f.s.protect({0x4000'1000}, 0x20'0000, {.write = false}));  // up to and with the first page
+    CHECK_FALSE(f.s.walk({0x4020'0000})->permissions.write);
+    CHECK(f.s.walk({0x4020'1000})->permissions.write);
+    REQUIRE(f.s.unmap({0x4000'1000}, 0x20'1000));
+    CHECK_FALSE(f.s.walk({0x4020'0000}));
+    CHECK_FALSE(f.s.walk({0x4020'1000}));
+    CHECK(f.s.walk({0x4040'0000}));
+}
