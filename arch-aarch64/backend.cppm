@@ -182,6 +182,7 @@ struct Arch {
     using Vcpu = aarch64::Vcpu;
     using PerCpu = aarch64::PerCpu;
     using CreateConfig = aarch64::CreateConfig;
+    static constexpr const auto& registers = aarch64::registers;
 
     static auto enable(PerCpu&, const HalTable&) noexcept -> Result<Capabilities>;
     static auto disable(PerCpu&) noexcept -> Result<void>;
@@ -201,8 +202,8 @@ struct Arch {
     static auto fail(Vcpu&) noexcept -> Result<void>;
     static auto retry(Vcpu&) noexcept -> Result<void>;
     static auto reset(Vcpu&, GuestPhysAddr entry, std::uint64_t arg) noexcept -> Result<void>;
-    static auto get(Vcpu&, reg::Id) noexcept -> Result<std::uint64_t>;
-    static auto set(Vcpu&, reg::Id, std::uint64_t) noexcept -> Result<void>;
+    static auto get(Vcpu&, reg::Id, bool high) noexcept -> Result<std::uint64_t>;
+    static auto set(Vcpu&, reg::Id, std::uint64_t, bool high) noexcept -> Result<void>;
     static auto set_debug(Vcpu&, const DebugConfig&) noexcept -> Result<void>;
     static auto deadline(const Vcpu&) noexcept -> std::uint64_t;
 

@@ -160,7 +160,7 @@ auto find_for(const Vcpu& v, reg::Id id) noexcept -> Result<reg::Position> {
 }
 }  // namespace
 
-auto Arch::get(Vcpu& v, reg::Id id) noexcept -> Result<std::uint64_t> {
+auto Arch::get(Vcpu& v, reg::Id id, bool high) noexcept -> Result<std::uint64_t> {
     const auto at = find_for(v, id);
     if (!at) return at.error();
     if (v.percpu != nullptr) {
@@ -169,13 +169,14 @@ auto Arch::get(Vcpu& v, reg::Id id) noexcept -> Result<std::uint64_t> {
         if (policy == Policy::vector && !v.has(Vcpu::switch_fp)) save_fp(v);
     }
     // While an exit is outstanding the program counter is the instruction's own.
-    return v.context.at(*at) - (at->row == index<"PC"> ? moved(v) : 0);
+    return v.context.at(*at, high) - (at->row == index<"PC"> ? moved(v) : 0);
 }
 
-auto Arch::set(Vcpu& v, reg::Id id, std::uint64_t value) noexcept -> Result<void> {
+auto Arch::set(Vcpu& v, reg::Id id, std::uint64_t value, bool high) noexcept -> Result<void> {
     const auto at = find_for(v, id);
     if (!at) return at.error();
     const auto& r = reg::facts<registers>[at->fact];
+    if (high && r.log2_bytes <= 3) return Error{Code::bad_value, "a register of more than 8 bytes", 16, std::uint64_t{1} << r.log2_bytes};
     if (r.writable == 0) return Error{Code::read_only, "a register that can be set", 0, id.value};
     // A guest is at EL1 or EL0, in AArch64, or at EL0 in AArch32; nowhere else.
     if (at->row == index<"PSTATE">) {
@@ -187,7 +188,7 @@ auto Arch::set(Vcpu& v, reg::Id id, std::uint64_t value) noexcept -> Result<void
     }
     if (v.percpu != nullptr && r.policy == Policy::vector && !v.has(Vcpu::switch_fp)) save_fp(v);
     if (at->row == index<"PC">) value += moved(v);
-    if (at->row == index<"V">) set_vector(v, at->element, value, v.context.raw<"V">(at->element, true));
+    if (at->row == index<"V">) set_vector(v, at->element, high ? v.context.raw<"V">(at->element) : value, high ? value : v.context.raw<"V">(at->element, true));
     else v.context.at(*at) = (value & r.writable) | (r.reset & ~r.writable);
     if (v.percpu == nullptr) return {};
     if (at->row == index<"CNTP_CTL_EL0">) v.set(Vcpu::physical_timer_on, (value & 3) == 1);

@@ -159,6 +159,7 @@ struct Arch {
     using Vcpu = riscv64::Vcpu;
     using PerCpu = riscv64::PerCpu;
     using CreateConfig = riscv64::CreateConfig;
+    static constexpr const auto& registers = riscv64::registers;
 
     static auto enable(PerCpu&, const HalTable&) noexcept -> Result<Capabilities>;
     static auto disable(PerCpu&) noexcept -> Result<void>;
@@ -187,8 +188,8 @@ struct Arch {
         return {};
     }
     static auto reset(Vcpu&, GuestPhysAddr entry, std::uint64_t arg) noexcept -> Result<void>;
-    static auto get(Vcpu&, reg::Id) noexcept -> Result<std::uint64_t>;
-    static auto set(Vcpu&, reg::Id, std::uint64_t) noexcept -> Result<void>;
+    static auto get(Vcpu&, reg::Id, bool high) noexcept -> Result<std::uint64_t>;
+    static auto set(Vcpu&, reg::Id, std::uint64_t, bool high) noexcept -> Result<void>;
     static auto set_debug(Vcpu&, const DebugConfig&) noexcept -> Result<void>;
     static auto deadline(const Vcpu&) noexcept -> std::uint64_t;
 

@@ -19,15 +19,21 @@
 .endm
 
 /// The hook's answer in t1. Requires: a0 = context, a1 = syndrome, sscratch = the guest's a0. Clobbers: what a callee may change, sp;
-/// gives back a0. Leaves sscratch = context. Budget: 8, and the hook.
+/// gives back a0. Leaves sscratch = context. Budget: 14, and the hook.
 .macro ask
     csrrw   t0, sscratch, a0
     sd      t0, 80(a0)
+    sd      gp, 24(a0)                      // the hook may reach globals by gp: the host's
+    sd      tp, 32(a0)
     ld      sp, HOST_SP(a0)
+    ld      gp, 8(sp)
+    ld      tp, 16(sp)
     ld      t0, FAST_EXIT(a0)
     jalr    t0
     mv      t1, a0
     csrr    a0, sscratch
+    ld      gp, 24(a0)
+    ld      tp, 32(a0)
 .endm
 
     .section .text.axvcpu.fast, "ax", %progbits

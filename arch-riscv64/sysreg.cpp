@@ -131,7 +131,7 @@ auto find_for(const Vcpu& v, reg::Id id) noexcept -> Result<reg::Position> {
 
 }  // namespace
 
-auto Arch::get(Vcpu& v, reg::Id id) noexcept -> Result<std::uint64_t> {
+auto Arch::get(Vcpu& v, reg::Id id, bool) noexcept -> Result<std::uint64_t> {
     const auto at = find_for(v, id);
     if (!at) return at.error();
     if (v.percpu != nullptr) {
@@ -144,10 +144,11 @@ auto Arch::get(Vcpu& v, reg::Id id) noexcept -> Result<std::uint64_t> {
     return v.context.at(*at);
 }
 
-auto Arch::set(Vcpu& v, reg::Id id, std::uint64_t value) noexcept -> Result<void> {
+auto Arch::set(Vcpu& v, reg::Id id, std::uint64_t value, bool high) noexcept -> Result<void> {
     const auto at = find_for(v, id);
     if (!at) return at.error();
     const auto& r = reg::facts<registers>[at->fact];
+    if (high && r.log2_bytes <= 3) return Error{Code::bad_value, "a register of more than 8 bytes", 16, std::uint64_t{1} << r.log2_bytes};
     if (r.writable == 0 || (at->row == index<"x"> && at->element == 0)) return Error{Code::read_only, "a register that can be set", 0, id.value};
     const auto sie = mask_interrupts();
     if (v.percpu != nullptr && r.policy == Policy::vector) transfer_fp(v, false);

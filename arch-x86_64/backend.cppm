@@ -47,10 +47,12 @@ struct CreateConfig {
 /// One physical CPU. Touched by that CPU only. Physically contiguous.
 struct PerCpu {
     bool enabled = false, next_rip = false, flush_by_asid = false, has_tsc_aux = false;
+    std::uint32_t cr4_absent = 0;            // FSGSBASE, SMEP, SMAP, UMIP where the CPU lacks them
     CpuId id{};
     const HalTable* hal = nullptr;
     Vcpu* bound = nullptr;
     Capabilities capabilities;
+    std::uint64_t epoch = 0;                 // of the whole machine's enable() calls, this is the one
     TlbTagDomain asids;                      // ASIDs are a CPU's own
     TlbTagCpu tags;
     std::uint64_t host_efer = 0, host_save_area = 0, host_tsc_aux = 0;  // as enable() found them
@@ -95,7 +97,7 @@ public:
     PerCpu* percpu = nullptr;                // while bound
     const HalTable* hal;
     TlbTag tag;                              // its ASID on the CPU that it ran on last
-    CpuId last_cpu{~0u};
+    std::uint64_t last_epoch = 0;            // PerCpu::epoch of the CPU that it ran on last
     std::optional<GuestPhysAddr> page_tables;
     bool switch_fp = false, deadline_armed = false, host_breakpoints = false;
     std::atomic<bool> flush{false};          // its translations have to be dropped before the next entry; any CPU sets it, then posts Event::fence
@@ -129,6 +131,7 @@ struct Arch {
     using Vcpu = x86_64::Vcpu;
     using PerCpu = x86_64::PerCpu;
     using CreateConfig = x86_64::CreateConfig;
+    static constexpr const auto& registers = x86_64::registers;
 
     static auto enable(PerCpu&, const HalTable&) noexcept -> Result<Capabilities>;
     static auto disable(PerCpu&) noexcept -> Result<void>;
@@ -140,8 +143,8 @@ struct Arch {
     static auto fail(Vcpu&) noexcept -> Result<void>;
     static auto retry(Vcpu&) noexcept -> Result<void>;
     static auto reset(Vcpu&, GuestPhysAddr entry, std::uint64_t arg) noexcept -> Result<void>;
-    static auto get(Vcpu&, reg::Id) noexcept -> Result<std::uint64_t>;
-    static auto set(Vcpu&, reg::Id, std::uint64_t) noexcept -> Result<void>;
+    static auto get(Vcpu&, reg::Id, bool high) noexcept -> Result<std::uint64_t>;
+    static auto set(Vcpu&, reg::Id, std::uint64_t, bool high) noexcept -> Result<void>;
     static auto set_debug(Vcpu&, const DebugConfig&) noexcept -> Result<void>;
     static auto deadline(const Vcpu&) noexcept -> std::uint64_t;
 };
@@ -172,6 +175,8 @@ struct MemoryAccess {
     std::uint64_t immediate = 0, linear = 0;
 };
 auto decode_memory(Vcpu&, std::span<const std::uint8_t> bytes) noexcept -> std::optional<MemoryAccess>;
+/// Length of whatever instruction is at RIP.
+auto any_length(Vcpu&) noexcept -> std::optional<std::uint8_t>;
 // abort.cpp, call.cpp. True: v.exit() goes to the host; false: back into the guest.
 auto on_nested_page_fault(Vcpu&) noexcept -> bool;
 auto on_exit(Vcpu&) noexcept -> bool;

@@ -17,7 +17,7 @@ auto done(Vcpu& v) noexcept -> bool {
 auto fault(Vcpu& v, std::uint8_t vector, std::optional<std::uint32_t> error = {}) noexcept -> bool { return inject(v, vector, error), false; }
 
 auto on_hypercall(Vcpu& v) noexcept -> bool {
-    if (!v.vm().policy().hypercalls) return fault(v, Vector::ud);
+    if (!v.vm().policy().hypercalls || v.vmcb->cpl != 0) return fault(v, Vector::ud);  // a process of the guest has no hypercalls
     v.pending = {.kind = Pending::Kind::hypercall};
     v.exit().set_call(false);
     return true;
@@ -95,7 +95,7 @@ auto on_write_cr4(Vcpu& v) noexcept -> bool {
     SystemInstruction insn;
     if (!instruction_length(v, &insn) || insn.opcode != 0x22 || insn.reg != 4) return false;  // rewritten meanwhile
     const auto value = v.in_long_mode() ? v.x(insn.rm) : v.x(insn.rm) & 0xFFFF'FFFF;
-    if (!cr4_allowed(value, b.efer)) return fault(v, Vector::gp, 0);
+    if (!cr4_allowed(value, b.efer) || (value & v.percpu->cr4_absent) != 0) return fault(v, Vector::gp, 0);
     if (b.cr4 != value) v.flush.store(true);
     b.cr4 = value;
     advance(v, insn.length);

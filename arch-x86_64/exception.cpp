@@ -61,7 +61,8 @@ auto Arch::complete(Vcpu& v, std::uint64_t value) noexcept -> Result<void> {
         default: break;  // a fault that is completed: the host has done the instruction's work
     }
     if (p.length == 0) {
-        const auto length = instruction_length(v);
+        if (kind == Pending::Kind::fault && (v.vmcb->event_injection >> 31 & 1) != 0) return {};  // in an event's delivery: no instruction is over
+        const auto length = kind == Pending::Kind::fault ? any_length(v) : instruction_length(v);
         if (!length) return {};  // it has gone: the guest meets that itself
         p.length = *length;
     }
@@ -109,7 +110,7 @@ auto debug_register(std::size_t row, const std::uint64_t* value) noexcept -> std
 
 }  // namespace
 
-auto Arch::get(Vcpu& v, reg::Id id) noexcept -> Result<std::uint64_t> {
+auto Arch::get(Vcpu& v, reg::Id id, bool high) noexcept -> Result<std::uint64_t> {
     const auto at = find_for(v, id);
     if (!at) return at.error();
     const auto& r = registers[at->row];
@@ -120,14 +121,18 @@ auto Arch::get(Vcpu& v, reg::Id id) noexcept -> Result<std::uint64_t> {
     }
     if (v.percpu != nullptr && r.policy == Policy::on_bind) return debug_register(at->row, nullptr);
     if (v.percpu != nullptr && r.policy == Policy::vector && !v.switch_fp) axvcpu_fp_save(&v.context);
-    return v.context.at(*at);
+    return v.context.at(*at, high);
 }
 
-auto Arch::set(Vcpu& v, reg::Id id, std::uint64_t value) noexcept -> Result<void> {
+auto Arch::set(Vcpu& v, reg::Id id, std::uint64_t value, bool high) noexcept -> Result<void> {
     const auto at = find_for(v, id);
     if (!at) return at.error();
     const auto& r = registers[at->row];
+    if (high && r.log2_bytes <= 3) return Error{Code::bad_value, "a register of more than 8 bytes", 16, r.bytes()};
+    if (at->row == index<"FXSAVE"> && at->element == 1 && high && (value & 0xFFFF'0000) != 0)
+        return Error{Code::bad_value, "MXCSR without reserved bits: FXRSTOR would fault", 0xFFFF, value & 0xFFFF'FFFF};
     if (r.policy == Policy::control_block) {
+        if (at->row == index<"CR0"> || at->row == index<"CR3"> || at->row == index<"CR4"> || at->row == index<"EFER">) v.flush.store(true);
         if (at->row == index<"EFER">) value |= efer_svme;
         __builtin_memcpy(reinterpret_cast<unsigned char*>(v.vmcb) + r.encoding.field, &value, r.bytes());
         if (v.percpu != nullptr) v.broken = broken_rules(*v.vmcb);
@@ -136,7 +141,7 @@ auto Arch::set(Vcpu& v, reg::Id id, std::uint64_t value) noexcept -> Result<void
     if (v.percpu != nullptr && r.policy == Policy::on_bind) return debug_register(at->row, &value), Result<void>{};
     const bool loaded = v.percpu != nullptr && r.policy == Policy::vector && !v.switch_fp;
     if (loaded) axvcpu_fp_save(&v.context);
-    v.context.at(*at) = value;
+    v.context.at(*at, high) = value;
     if (loaded) axvcpu_fp_load(&v.context);
     return {};
 }

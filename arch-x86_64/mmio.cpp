@@ -63,6 +63,15 @@ auto decoder_for(const Vcpu& v) noexcept -> ZydisDecoder {
 
 }  // namespace
 
+auto any_length(Vcpu& v) noexcept -> std::optional<std::uint8_t> {
+    std::array<std::uint8_t, 15> bytes{};
+    const auto n = fetch(v, bytes);
+    const auto decoder = decoder_for(v);
+    ZydisDecodedInstruction insn;
+    if (!ZYAN_SUCCESS(ZydisDecoderDecodeInstruction(&decoder, nullptr, bytes.data(), n, &insn))) return std::nullopt;
+    return insn.length;
+}
+
 /// MOV, MOVZX, MOVSX and MOVSXD between a general register or a value, and memory. Everything else is nothing.
 auto decode_memory(Vcpu& v, std::span<const std::uint8_t> bytes) noexcept -> std::optional<MemoryAccess> {
     const auto decoder = decoder_for(v);

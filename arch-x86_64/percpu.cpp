@@ -21,9 +21,12 @@ auto probe(PerCpu& cpu) noexcept -> Result<void> {
     if (!has(found.edx, 0)) return Error{Code::unsupported, "nested paging (CPUID 8000_000A, EDX bit 0)", 1, 0};
     if (found.ebx < 4) return Error{Code::unsupported, "at least 4 ASIDs (CPUID 8000_000A, EBX)", 4, found.ebx};
     if ((read<"HOST_EFER">() & efer_nxe) == 0) return Error{Code::unsupported, "a host with EFER.NXE: nested tables need NX", 1, 0};
+    if ((read<"HOST_EFER">() >> 14 & 1) != 0) return Error{Code::unsupported, "a host without EFER.FFXSR: FXSAVE has to move XMM", 0, 1};
     cpu.next_rip = has(found.edx, 3);
     cpu.has_tsc_aux = has(machine_cpuid(extended, 0).edx, 27);
     cpu.flush_by_asid = has(found.edx, 6);
+    const auto seven = machine_cpuid(7, 0);
+    cpu.cr4_absent = (has(seven.ebx, 0) ? 0 : 1u << 16) | (has(seven.ebx, 7) ? 0 : 1u << 20) | (has(seven.ebx, 20) ? 0 : 1u << 21) | (has(seven.ecx, 2) ? 0 : 1u << 11);
     const auto bit = [](bool there, Feature f) { return there ? std::uint64_t{1} << static_cast<unsigned>(f) : 0; };
     auto& caps = cpu.capabilities = {};
     const unsigned levels = (read_cr4() >> 12 & 1) != 0 ? 5 : 4;  // nested tables are as deep as the host's: LA57
@@ -55,6 +58,8 @@ auto Arch::enable(PerCpu& cpu, const HalTable& hal) noexcept -> Result<Capabilit
     cpu.host_save_area = read<"VM_HSAVE_PA">();
     write<"VM_HSAVE_PA">(hal.virt_to_phys(cpu.save_area.data()).value);
     if (cpu.has_tsc_aux) cpu.host_tsc_aux = read<"TSC_AUX">();
+    static constinit std::atomic<std::uint64_t> epochs{0};
+    cpu.epoch = ++epochs;
     cpu.enabled = true;
     return cpu.capabilities;
 }

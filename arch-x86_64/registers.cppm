@@ -51,6 +51,7 @@ inline constexpr std::array registers{
     detail::general("R9", 9), detail::general("R10", 10), detail::general("R11", 11), detail::general("RBX", 3), detail::general("RBP", 5),
     detail::general("R12", 12), detail::general("R13", 13), detail::general("R14", 14), detail::general("R15", 15),
     detail::block("RAX", 0, 0x5F8), detail::block("RSP", 4, 0x5D8), detail::block("RIP", 16, 0x578), detail::block("RFLAGS", 17, 0x570, 2),
+    detail::block("CPL", 24, 0x4CB, 0, 0, 3),
 
     detail::block("CR0", 32, 0x558, 0x11), detail::block("CR2", 34, 0x640), detail::block("CR3", 35, 0x550), detail::block("CR4", 36, 0x548),
     detail::block("DR6", 54, 0x568, 0xFFFF'0FF0), detail::block("DR7", 55, 0x560, 0x400),

@@ -31,7 +31,7 @@ void set_intercepts(Vmcb& b, const Vcpu& v) noexcept {
                     intercept::io | intercept::msr | intercept::shutdown | (v.vm().policy().yields ? intercept::pause : 0);
     b.intercepts2 = intercept::vmrun | intercept::vmmcall | intercept::vmload | intercept::vmsave | intercept::stgi | intercept::clgi | intercept::skinit | intercept::rdtscp |
                     intercept::wbinvd | intercept::monitor | intercept::mwait | intercept::mwait_armed | intercept::xsetbv | intercept::rdpru;
-    b.virtual_interrupt = 1 << 24;  // V_INTR_MASKING: the guest's IF and TPR are its own
+    b.virtual_interrupt |= 1 << 24;  // V_INTR_MASKING: the guest's IF and TPR are its own
     b.nested_control = 1;           // NP_ENABLE
 }
 
@@ -39,6 +39,7 @@ void set_intercepts(Vmcb& b, const Vcpu& v) noexcept {
 void reset_registers(Vcpu& v, GuestPhysAddr entry, std::uint64_t arg) noexcept {
     auto& b = *v.vmcb;
     __builtin_memset(&b, 0, sizeof b);
+    v.flush.store(true);  // a reset leaves no translations
     v.context.reset();
     v.context.raw<"FXSAVE">() = 0x37F;                                        // FCW
     v.context.raw<"FXSAVE">(1, true) = 0x1F80;                                 // MXCSR, at byte 24
@@ -124,8 +125,8 @@ auto Arch::bind(Vcpu& v, PerCpu& cpu) noexcept -> Result<void> {
     v.percpu = &cpu;
     v.switch_fp = cpu.hal->host_fp == HostFp::per_exit;
     cpu.bound = &v;
-    if (v.last_cpu != cpu.id) v.tag = {};  // an ASID of another CPU means nothing here
-    v.last_cpu = cpu.id;
+    if (v.last_epoch != cpu.epoch) v.tag = {};  // an ASID of another CPU, or of this one's life before, means nothing here
+    v.last_epoch = cpu.epoch;
     const auto assigned = cpu.asids.assign(cpu.tags, v.tag, v.id());
     if (assigned.flush != TlbTagDomain::Flush::none) v.flush.store(true);
     auto& b = *v.vmcb;
@@ -190,7 +191,9 @@ void enter(Vcpu& v) noexcept {
     // An event whose delivery was cut short is delivered again; a software interrupt (type 4) by executing it again.
     constexpr std::uint64_t valid = std::uint64_t{1} << 31, type = 7 << 8, software = 4 << 8;
     const auto cut_short = b.exit_interrupt_info;
-    b.event_injection = (cut_short & valid) != 0 && (cut_short & type) != software ? cut_short : 0;
+    const auto vector = cut_short & 0xFF;
+    const bool by_instruction = (cut_short & type) == software || ((cut_short & type) == 3 << 8 && (vector == 3 || vector == 4));  // INT n; INT3, INTO
+    b.event_injection = (cut_short & valid) != 0 && !by_instruction ? cut_short : 0;
 }
 
 /// A host interrupt has ended the guest; it is pending still. True: the host has to know.
@@ -218,10 +221,15 @@ void run_loop(Vcpu& v) noexcept {
             v.exit() = exit::Kicked{};
             return;
         }
+        const bool injected = (v.vmcb->event_injection >> 31 & 1) != 0;
         enter(v);
         v.mailbox().leave();
         const auto code = v.vmcb->exit_code;
         if (code == exit_code::interrupt || code == exit_code::nmi || code == exit_code::init ? on_interrupt(v) : on_exit(v)) return;
+        if (injected && (code == exit_code::debug || code == exit_code::alignment)) {  // its delivery can bring the next one for ever: the host gets its turn
+            v.exit() = exit::Nothing{};
+            return;
+        }
     }
 }
 

@@ -40,7 +40,7 @@ Let its `Bound` go out of scope on the first CPU, bind it on the second. Nothing
 
 ## Answer a call between two instructions of the guest
 
-A HAL that models `AnswersFast`; for VMs whose `VmPolicy::fast_exit` is set. What it answers costs 59 instructions on AArch64 and 73 on RISC-V,
+A HAL that models `AnswersFast`; for VMs whose `VmPolicy::fast_exit` is set. What it answers costs 59 instructions on AArch64 and about 80 on RISC-V,
 guest to guest (`ax bench`); what it passes on takes the usual way.
 {fast}
 ## See what a guest does

@@ -49,6 +49,7 @@ cpu = '$arch'
 endian = 'little'
 [properties]
 skip_sanity_check = true
+$([ "$arch" != x86_64 ] || printf '%s\n' '[built-in options]' '# clang links x86_64-none-elf through gcc; as a Linux target it calls lld itself.' "c_link_args = ['--target=x86_64-linux-gnu']")
 END
 meson setup "$build/picolibc" "$src/picolibc" --cross-file "$build/cross.ini" --prefix="$part" -Dincludedir=include -Dlibdir=lib \
   -Doptimization=2 -Ddebug=false -Db_ndebug=true -Dmultilib=false -Dspecsdir=none -Dpicocrt=false -Dtests=false -Dsemihost=false \

@@ -37,8 +37,9 @@ concept Backend = requires(typename B::Vcpu& vcpu, typename B::PerCpu& cpu, type
     { B::fail(vcpu) } noexcept -> std::same_as<Result<void>>;
     { B::retry(vcpu) } noexcept -> std::same_as<Result<void>>;
     { B::reset(vcpu, GuestPhysAddr{}, value) } noexcept -> std::same_as<Result<void>>;
-    { B::get(vcpu, id) } noexcept -> std::same_as<Result<std::uint64_t>>;
-    { B::set(vcpu, id, value) } noexcept -> std::same_as<Result<void>>;
+    { B::get(vcpu, id, bool{}) } noexcept -> std::same_as<Result<std::uint64_t>>;  ///< true: bits 127 to 64
+    { B::set(vcpu, id, value, bool{}) } noexcept -> std::same_as<Result<void>>;
+    { reg::settable<B::registers> } -> std::convertible_to<std::size_t>;           ///< B::registers: the table
     { B::set_debug(vcpu, DebugConfig{}) } noexcept -> std::same_as<Result<void>>;
     { B::deadline(vcpu) } noexcept -> std::same_as<std::uint64_t>;
 };

@@ -105,6 +105,27 @@ inline constexpr auto facts = [] {
 /// A register found by its id: its row in the table, the element, and where its facts are.
 struct Position { std::size_t row; std::uint8_t element; std::uint16_t fact; };
 
+/// One element of a register, for snapshots. `high`: bits 127 to 64, where it has them.
+struct Value {
+    Id id;
+    std::uint64_t low = 0, high = 0;
+};
+
+/// How many elements of `Table` a host can set: the most that a snapshot holds.
+template <const auto& Table>
+inline constexpr std::size_t settable = [] {
+    std::size_t n = 0;
+    for (const auto& f : facts<Table>) n += f.writable != 0 ? f.count : 0;
+    return n;
+}();
+
+/// Calls f(id, wide) for each of them, in table order, which is the order of restoring; `wide`: it has more than 8 bytes.
+template <const auto& Table, class F>
+constexpr void each_settable(F f) {
+    for (const auto& r : facts<Table>)
+        for (std::uint32_t n = 0; r.writable != 0 && n < r.count; ++n) f(Id{r.first.value | std::uint64_t{n} << 32}, r.log2_bytes > 3);
+}
+
 /// Registers that have a value for each vCPU.
 template <const auto& Table>
 constexpr auto find(Id id) noexcept -> std::optional<Position> {

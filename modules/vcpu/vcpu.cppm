@@ -72,8 +72,36 @@ public:
     /// The counter value (host time, ticks) at which a guest timer wants to fire; no_deadline when none does. Unbound only.
     auto deadline() noexcept -> std::uint64_t { return B::deadline(impl_); }
     /// One register by its published id. While bound: on the vCPU's own CPU. Errors: unknown_register, read_only, bad_state.
-    auto get(reg::Id id) noexcept -> Result<std::uint64_t> { return B::get(impl_, id); }
-    auto set(reg::Id id, std::uint64_t value) noexcept -> Result<void> { return B::set(impl_, id, value); }
+    auto get(reg::Id id) noexcept -> Result<std::uint64_t> { return B::get(impl_, id, false); }
+    auto set(reg::Id id, std::uint64_t value) noexcept -> Result<void> { return B::set(impl_, id, value, false); }
+
+    /// Room for a snapshot.
+    static constexpr std::size_t snapshot_size = reg::settable<B::registers>;
+    /// All registers that the host can set and this CPU has; gives how many. Where an instruction exit is outstanding, the snapshot stands
+    /// before that instruction. Vectors of a size that the CPU decides stay in the user's memory, and interrupts in the controller's model.
+    /// Errors: too_small, bad_state (running), wrong_cpu.
+    auto snapshot(std::span<reg::Value> out) noexcept -> Result<std::size_t> {
+        if (out.size() < snapshot_size) return Error{Code::too_small, "room for BasicVcpu::snapshot_size values", snapshot_size, out.size()};
+        std::size_t n = 0;
+        Result<void> refused;
+        reg::each_settable<B::registers>([&](reg::Id id, bool wide) {
+            const auto low = B::get(impl_, id, false);
+            if (low) out[n++] = {id, *low, wide ? B::get(impl_, id, true).value_or(0) : 0};
+            else if (low.error().code != Code::unknown_register) refused = low.error();
+        });
+        if (!refused) return refused.error();
+        return n;
+    }
+    /// Gives the registers these values, in this order. Errors: as set(); what was set before it stays.
+    auto restore(std::span<const reg::Value> values) noexcept -> Result<void> {
+        for (const auto& v : values) {
+            if (auto ok = B::set(impl_, v.id, v.low, false); !ok && ok.error().code == Code::read_only) continue;  // a zero register
+            else if (!ok) return ok;
+            if (const bool wide = (v.id.value >> 40 & 0xFF) > 3; !wide) continue;
+            if (auto ok = B::set(impl_, v.id, v.high, true); !ok) return ok;
+        }
+        return {};
+    }
     /// Replaces what the host wants to see; nothing asked for ends it. Errors: bad_value (more than the CPU has, see Capabilities),
     /// misaligned, unsupported, bad_state (running), wrong_cpu.
     auto set_debug(const DebugConfig& config) noexcept -> Result<void> { return B::set_debug(impl_, config); }

@@ -122,3 +122,18 @@ TEST_CASE("memory of several ranges, and of none", "[vm]") {
     for (const std::uint64_t outside : {0x0, 0xFFF, 0x2000, 0x5000, 0xA000}) CHECK_FALSE(several.is_ram({outside}));
     CHECK_FALSE(none.is_ram({0}));
 }
+
+TEST_CASE("a power-on request that is taken back does nothing to a vCPU that is on", "[vm]") {
+    VcpuSlot<VcpuCore> slots[1];
+    VmCore vm{1, {}, {}, {}, slots, hal_table<TestHal>};
+    VcpuCore v{vm, 0, 0};
+    REQUIRE(v.power() == Power::on);
+    v.cancel_power_on();
+    CHECK(v.power() == Power::on);
+    v.power_down();
+    CHECK(v.power() == Power::off);
+    REQUIRE(v.request_power_on({0x1000}, 7));
+    CHECK(v.start_requested());
+    v.cancel_power_on();
+    CHECK(v.power() == Power::off);
+}

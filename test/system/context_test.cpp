@@ -72,6 +72,47 @@ TEST_CASE("floating-point registers belong to the guest, and the host's to the h
     CHECK(sum == 26.25);
 }
 
+TEST_CASE("a snapshot goes into another vCPU, which goes on where the first one stopped", "[canary]") {
+    Machine m(keep_fp, 0x4045'0000'0000'4321, {.vcpus = 2});
+    static std::array<reg::Value, Vcpu<Host>::snapshot_size> values;
+    std::size_t count = 0;
+    {
+        auto b = percpu().bind(m.vcpu());
+        REQUIRE(b.run());
+        REQUIRE(b.complete());
+        const auto taken = m.vcpu().snapshot(values);
+        REQUIRE(taken);
+        count = *taken;
+        CHECK(m.vcpu().snapshot(std::span(values).first(3)).error().code == Code::too_small);
+    }
+    CHECK(count > 40);
+    REQUIRE(m.vcpu(1).reset(m.at(spin)));
+    {
+        auto b = percpu().bind(m.vcpu(1));
+        REQUIRE(m.vcpu(1).restore(std::span(values).first(count)));
+        for (int i = 0; i < 3; ++i) {
+            const auto e = b.run();
+            REQUIRE(e);
+            REQUIRE(e->is<exit::Hypercall>());
+            for (unsigned a = 0; a < 3; ++a) REQUIRE(e->get<exit::Hypercall>()->args[a] == 0x4045'0000'0000'4321);
+            REQUIRE(b.complete());
+        }
+    }
+    // The same, unbound, and every value comes back as it was.
+    REQUIRE(m.vcpu(1).reset(m.at(spin)));
+    REQUIRE(m.vcpu(1).restore(std::span(values).first(count)));
+    static std::array<reg::Value, Vcpu<Host>::snapshot_size> again;
+    REQUIRE(m.vcpu(1).snapshot(again));
+    std::size_t differ = 0;
+    for (std::size_t i = 0, j = 0; i < count; ++i) {
+        while (j < again.size() && again[j].id != values[i].id) ++j;  // unbound, there may be more
+        REQUIRE(j < again.size());
+        const auto settable = reg::facts<arch::registers>[reg::find<arch::registers>(values[i].id)->fact].writable;  // the rest follows what is switched
+        differ += ((again[j].low ^ values[i].low) & settable) != 0 || again[j].high != values[i].high;
+    }
+    CHECK(differ == 0);
+}
+
 TEST_CASE("binding, running and unbinding leave the host's registers as they were", "[host][A17][A20]") {
     Machine m(call_forever, 0, {.controller = true});
     const auto before = host_state();
