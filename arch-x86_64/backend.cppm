@@ -66,7 +66,6 @@ struct PerCpu {
 struct Pending {
     enum class Kind : std::uint8_t {
         none, hypercall, port_read, port_write, mmio, register_read, register_write, wait, fault,
-        more,       ///< unused on x86: there are no parts yet
         terminal,   ///< a terminal exit was given out: only a reset helps
         host_irq,   ///< the host's interrupt handler runs inside run()
     };

@@ -33,7 +33,7 @@ namespace {
 constexpr Error nothing_outstanding{Code::no_exit, "an instruction exit that is outstanding"}, elsewhere{Code::wrong_cpu, "the CPU that the vCPU is bound to"};
 
 auto outstanding(const Vcpu& v) noexcept -> const Error* {
-    if (v.pending.kind == Pending::Kind::none || v.pending.kind >= Pending::Kind::more) return &nothing_outstanding;
+    if (v.pending.kind == Pending::Kind::none || v.pending.kind >= Pending::Kind::terminal) return &nothing_outstanding;
     return v.hal->this_cpu() != v.cpu() ? &elsewhere : nullptr;
 }
 
