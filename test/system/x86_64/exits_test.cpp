@@ -317,3 +317,16 @@ TEST_CASE("RDTSCP is undefined, or, where the machine has no intercept for it, s
     }
     CHECK(arch::read<"TSC_AUX">() == 0x1234);
 }
+
+TEST_CASE("the host's system-call and base registers come back with each exit", "[host]") {
+    constexpr std::uint32_t lstar = arch::msr_of<"LSTAR">, kernel_gs = arch::msr_of<"KERNEL_GS_BASE">;
+    arch::write_msr(lstar, 0x1234'5000);
+    arch::write_msr(kernel_gs, 0x6789'A000);
+    Machine m(msr_guest);  // gives LSTAR a value of its own
+    auto b = percpu().bind(m.vcpu());
+    static_cast<void>(leaves<exit::Hypercall>(b));
+    CHECK(arch::read_msr(lstar) == 0x1234'5000);
+    CHECK(arch::read_msr(kernel_gs) == 0x6789'A000);
+    arch::write_msr(lstar, 0);
+    arch::write_msr(kernel_gs, 0);
+}
