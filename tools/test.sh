@@ -170,23 +170,25 @@ level_host() {
 suites() {
   local arch=$1 label=$2 words="-r cases $3" image=${image:-system-suites} a; shift 3
   for a in "${catch2[@]}"; do words+=" ${a// /%20}"; done
-  python3 "$root/tools/machine.py" --arch $arch --bare "$root/build/$arch-test/test/system/$image.elf" --timeout 400 "$@" "--append=$words" >"$log/system" 2>&1 </dev/null
+  python3 "$root/tools/machine.py" --arch $arch --bare "$root/build/$arch-test/test/system/$image.elf" --timeout $((full ? 3600 : 400)) "$@" "--append=$words" >"$log/system" 2>&1 </dev/null
   local status=$?
   debugger="python3 $root/tools/machine.py --arch $arch --debug --bare $root/build/$arch-test/test/system/$image.elf $*" \
     tap "system $arch $label" "ax test system $arch -- NAME" "$log/system" $status
 }
 
-# Instructions that the hostile guest itself has executed, counted by the plugin: hostile ARCH CPU RAM-ADDRESS WORDS
+# Instructions that the hostile guest's random code itself has executed, counted by the plugin: hostile ARCH CPU RAM-ADDRESS WORDS
 hostile() {
-  local arch=$1 cpu=$2 ram=$3 least=1000000 lives=100 n
-  [ -z "$full" ] || least=100000000 lives=6000
+  local arch=$1 cpu=$2 ram=$3 least=1000000 words=10000 lives=100 n d
+  [ -z "$full" ] || least=100000000 words=1000000 lives=6500
   clang-22 -O2 -shared -fPIC -Wall -Wextra -Werror -o "$root/build/count.so" "$root/tools/plugin/count.c" || { result "hostile guest $arch (plugin)" 0 1; return; }
-  python3 "$root/tools/machine.py" --arch $arch --bare "$root/build/$arch-test/test/system/system-suites.elf" --cpu "$cpu" --cpus 2 --timeout $((60 + lives)) \
-    --plugin "$root/build/count.so,from=$ram,to=$(printf %#x $((ram + 0x40000)))" --plugin-log "$log/plugin" \
+  python3 "$root/tools/machine.py" --arch $arch --bare "$root/build/$arch-test/test/system/system-suites.elf" --cpu "$cpu" --cpus 2 --timeout $((120 + lives)) \
+    --plugin "$root/build/count.so,from=$(printf %#x $((ram + 0x20000))),to=$(printf %#x $((ram + 0x40000)))" --plugin-log "$log/plugin" \
     "--append=-r cases $4 lives=$lives a%20hostile%20guest*" >"$log/system" 2>&1 </dev/null
   tap "system $arch hostile guest, counted" "ax test system $arch -- NAME" "$log/system" $?
-  n=$(awk '$1 == "range" {print $2}' "$log/plugin")
+  grep -a '^# hostile' "$log/system"
+  n=$(awk '$1 == "range" {print $2}' "$log/plugin") d=$(awk '$1 == "distinct" {print $2}' "$log/plugin")
   check "hostile guest $arch: ${n:-no} instructions (at least $least)" [ "${n:-0}" -ge $least ]
+  check "hostile guest $arch: ${d:-no} distinct words (at least $words)" [ "${d:-0}" -ge $words ]
 }
 
 level_system() {
@@ -199,11 +201,13 @@ level_system() {
           read -r cpu cpus vhe <<<"$row"
           suites $arch "$cpu vhe=$vhe cpus=$cpus" "vhe=$vhe" --cpu $cpu --cpus $cpus
         done
+        [ ${#catch2[@]} != 0 ] || suites $arch "max vhe=on cpus=4" "vhe=on ${full:+kicks=1000000} [smp]" --cpu max --cpus 4
         [ ${#catch2[@]} != 0 ] || hostile $arch max 0x40000000 vhe=off ;;
       riscv64) for row in "rv64,h=true,v=true,vlen=256 2" "rv64,h=true 1" "rv64,h=true,sstc=false 2"; do
           read -r cpu cpus <<<"$row"
           suites $arch "$cpu cpus=$cpus" "" --cpu $cpu --cpus $cpus
         done
+        [ ${#catch2[@]} != 0 ] || suites $arch "rv64,h=true cpus=4" "${full:+kicks=100000} [smp]" --cpu rv64,h=true --cpus 4
         [ ${#catch2[@]} != 0 ] || hostile $arch rv64,h=true,v=true,vlen=256 0x40000000 "" ;;
       x86_64)
         suites $arch "max cpus=1" "" --cpu max --cpus 1

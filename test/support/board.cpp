@@ -55,7 +55,7 @@ int main() {
         *out = 0;
         if (std::strcmp(word, "vhe=on") == 0) {
             if (!runtime::set_host_extensions(true)) _exit(96);
-        } else if (std::strcmp(word, "vhe=off") != 0 && std::strncmp(word, "lives=", 6) != 0) {  // the last: see hostile_test
+        } else if (std::strchr(word, '=') == nullptr) {  // NAME=N is for the tests themselves: harness::wanted()
             argv[argc++] = word;
         }
     }

@@ -5,27 +5,87 @@ extern "C" const unsigned char __guest_begin[], __guest_end[];
 
 namespace harness {
 
+struct Pool {
+    alignas(0x1'0000) unsigned char memory[ram_size];
+    static constexpr unsigned root_frames = 4;  // RISC-V's root is 16 KiB
+    alignas(4096 * root_frames) unsigned char frames[64][4096];
+    unsigned used;
+    bool taken;
+
+    auto root() noexcept -> HostPhysAddr {
+        std::memset(frames, 0, 4096 * root_frames);
+        used = root_frames;
+        return Host::virt_to_phys(frames[0]);
+    }
+    static auto take_frame(void* self) noexcept -> HostPhysAddr {
+        auto& p = *static_cast<Pool*>(self);
+        if (p.used == std::size(p.frames)) return {};
+        __builtin_memset(p.frames[p.used], 0, 4096);
+        return Host::virt_to_phys(p.frames[p.used++]);
+    }
+};
+
 namespace {
 PerCpu<Host> cpus[8];
 Capabilities found[8];
 bool enabled[8];
-alignas(0x1'0000) unsigned char guest_memory[ram_size];
-constexpr unsigned root_frames = 4;  // RISC-V's root is 16 KiB
-alignas(4096 * root_frames) unsigned char frames[64][4096];
-unsigned frames_used = 0;
+Pool pools[2];
 std::atomic<unsigned> wake_count{0};
 
-auto take_frame(void*) noexcept -> HostPhysAddr {
-    if (frames_used == std::size(frames)) return {};
-    __builtin_memset(frames[frames_used], 0, 4096);
-    return Host::virt_to_phys(frames[frames_used++]);
+auto free_pool() -> Pool& {
+    for (auto& p : pools)
+        if (!p.taken) return p.taken = true, p;
+    FAIL("more than two VMs at a time");
+    runtime::exit(96);
 }
-auto fresh_root() noexcept -> HostPhysAddr {
-    std::memset(frames, 0, 4096 * root_frames);
-    frames_used = root_frames;
-    return Host::virt_to_phys(frames[0]);
+
+struct Order {
+    void (*work)(void*) noexcept;
+    void* arg;
+    std::atomic<bool> waits, ready;  // a job waits for its CPU; the CPU waits for jobs
+};
+Order orders[8];
+
+void other_cpu(unsigned cpu) {
+    static_cast<void>(percpu());
+    auto& o = orders[cpu];
+    for (o.ready = true;;) {
+        while (!o.waits.load()) {}
+        o.work(o.arg);
+        o.waits = false;
+    }
 }
 }  // namespace
+
+auto have_cpu(unsigned cpu) -> bool {
+    if (cpu >= runtime::cpus()) return false;
+    if (!orders[cpu].ready && !runtime::start_cpu(cpu, other_cpu)) return false;
+    while (!orders[cpu].ready) {}
+    return true;
+}
+OnCpu::OnCpu(unsigned cpu, void (*work)(void*) noexcept, void* arg) : cpu_(cpu) {
+    auto& o = orders[cpu];
+    o.work = work;
+    o.arg = arg;
+    o.waits = true;
+}
+void OnCpu::wait() { while (orders[cpu_].waits.load()) {} }
+void take_interrupts() {
+    runtime::unmask_interrupts();
+    runtime::mask_interrupts();
+}
+void RunsOn::Work::operator()() noexcept {
+    auto b = percpu().bind(vcpu);
+    while (b) {
+        const auto e = b.run(deadline);
+        if (!e) return;
+        if (!e->is<exit::ExternalInterrupt>()) {
+            reason = e->index();
+            return;
+        }
+        take_interrupts();
+    }
+}
 
 void Host::wake(std::uint32_t, std::uint32_t) noexcept { wake_count.fetch_add(1); }
 unsigned wakes() { return wake_count.load(); }
@@ -46,13 +106,12 @@ auto capabilities() -> const Capabilities& {
 }
 
 Machine::Machine(const void* payload, std::uint64_t arg, Config c)
-    : config(c), memory(guest_memory), ram{{ram_base, c.ram}},
-      stage2(stage2_format, fresh_root(), stage2_levels, stage2_address_bits, {nullptr, take_frame, [](void*, HostPhysAddr) noexcept {}}, hal_table<Host>),
+    : config(c), pool(free_pool()), memory(pool.memory), ram{{ram_base, c.ram}},
+      stage2(stage2_format, pool.root(), stage2_levels, stage2_address_bits, {&pool, Pool::take_frame, [](void*, HostPhysAddr) noexcept {}}, hal_table<Host>),
       vm({.id = 7, .stage2 = &stage2, .vcpus = std::span<Slot>(slots, c.vcpus), .ram = ram, .policy = c.policy}),
       controller(make_controller(vm.core())) {
     static_cast<void>(percpu());
-    runtime::unmask_interrupts();  // what the test before has left pending, a timer of run()'s where it is one of the host's
-    runtime::mask_interrupts();
+    take_interrupts();  // what the test before has left pending, a timer of run()'s where it is one of the host's
     stage2.set_maintenance(tlb_maintenance(vm.core()));
     std::memset(memory, 0, ram_size);
     std::memcpy(memory, __guest_begin, static_cast<std::size_t>(__guest_end - __guest_begin));
@@ -66,7 +125,7 @@ Machine::Machine(const void* payload, std::uint64_t arg, Config c)
     }
 }
 
-Machine::~Machine() = default;
+Machine::~Machine() { pool.taken = false; }
 
 auto Machine::at(const void* payload) const -> GuestPhysAddr {
     return ram_base + static_cast<std::uint64_t>(static_cast<const unsigned char*>(payload) - __guest_begin);

@@ -36,6 +36,26 @@ struct Host {
 #endif
 };
 
+/// Other CPUs run jobs: SDK code only, never the C library or Catch2.
+/// Whether this CPU is there; it is started and enabled at first use.
+auto have_cpu(unsigned cpu) -> bool;
+/// A function on another CPU, until the end of this object's life or wait(). One at a time on each CPU.
+class [[nodiscard]] OnCpu {
+public:
+    template <class F>
+    OnCpu(unsigned cpu, F& work) : OnCpu(cpu, [](void* f) noexcept { (*static_cast<F*>(f))(); }, &work) {}
+    ~OnCpu() { wait(); }
+    OnCpu(const OnCpu&) = delete;
+    auto operator=(const OnCpu&) -> OnCpu& = delete;
+    void wait();
+
+private:
+    OnCpu(unsigned cpu, void (*work)(void*) noexcept, void* arg);
+    unsigned cpu_;
+};
+/// On the calling CPU: takes the host's interrupts that are pending.
+void take_interrupts();
+
 /// Where the guest's memory is: the payloads first, then zeroes. A guest's stack, tables and data have their places here.
 inline constexpr GuestPhysAddr ram_base{0x4000'0000}, device_base{0x0A00'0000};
 inline constexpr std::uint64_t ram_size = 0x4'0000;
@@ -53,6 +73,9 @@ struct Config {
     std::uint64_t ram = ram_size;
 };
 
+/// A VM's memory and frames for its tables. There are two: so many VMs can live at a time.
+struct Pool;
+
 /// A VM whose vCPU 0 starts at a payload (a symbol of the section .guest_payload) with `arg` in its first argument register.
 class Machine {
 public:
@@ -68,6 +91,7 @@ public:
     template <class T> auto peek(GuestPhysAddr a) -> T { T v; __builtin_memcpy(&v, host(a), sizeof v); return v; }
 
     Config config;
+    Pool& pool;
     unsigned char* memory;
     GuestRange ram[1];
     Stage2 stage2;
@@ -77,12 +101,29 @@ public:
     Vcpu<Host>* vcpus[4]{};
 };
 
-/// How often each seed's guest is restarted at least: `lives=N` of the machine's command line.
-inline auto wanted_lives() -> unsigned {
+/// A vCPU runs on another CPU, until an exit that is not the host's interrupt.
+class RunsOn {
+public:
+    RunsOn(unsigned cpu, Vcpu<Host>& v, std::uint64_t deadline = no_deadline) : work_{v, deadline}, job_(cpu, work_) {}
+    /// The exit's index; Exit::reasons: it was refused.
+    auto wait() -> std::size_t { job_.wait(); return work_.reason; }
+
+private:
+    struct Work {
+        Vcpu<Host>& vcpu;
+        std::uint64_t deadline;
+        std::size_t reason = Exit::reasons;
+        void operator()() noexcept;
+    } work_;
+    OnCpu job_;
+};
+
+/// How much a long test does: `NAME=N` of the machine's command line, or what the gate wants.
+inline auto wanted(std::string_view name, unsigned in_the_gate) -> unsigned {
     const auto line = runtime::arguments();
-    const auto at = line.find("lives=");
-    unsigned n = 100;
-    if (at != line.npos) std::from_chars(line.data() + at + 6, line.data() + line.size(), n);
+    unsigned n = in_the_gate;
+    if (const auto at = line.find(name); at != line.npos && line.substr(at + name.size()).starts_with('='))
+        std::from_chars(line.data() + at + name.size() + 1, line.data() + line.size(), n);
     return n;
 }
 
@@ -105,4 +146,6 @@ extern "C" const unsigned char
     read_register[],   // reports three reads of trapped registers: the fast hook's into a callee-saved register, another one, the first again
     spin[],            // nothing, for ever
     fetch_nowhere[],   // jumps to device_base
+    fence_others[],    // drops the translations of all of its VM's vCPUs, arg times; reports   (this one and the next: where there are several CPUs)
+    report_clock[],    // reports its counter, for ever
     wait_forever[];    // waits for an interrupt that does not come, for ever

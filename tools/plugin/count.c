@@ -3,9 +3,11 @@
 //
 // Markers do nothing and nobody else has them, id below 32: aarch64 `movz xzr, #(0xa400 | id), lsl #48` starts, `0xa500 | id` ends;
 // riscv64 `slti x0, x0, 0x400 | id` starts, `0x500 | id` ends.
-// Arguments from=ADDRESS,to=ADDRESS: instructions at these virtual addresses are also counted apart, and reported as "range N".
+// Arguments from=ADDRESS,to=ADDRESS: instructions at these virtual addresses are also counted apart, and reported as "range N", and how
+// many distinct words were among them as "distinct N".
 // At the end it prints "total N", and for each id that ran "id COUNT MEDIAN MINIMUM MAXIMUM" to the plugin log.
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,6 +38,8 @@ EXPORT int qemu_plugin_version = 4;
 enum { IDS = 32, SAMPLES = 4096 };
 static qemu_plugin_u64 executed, in_range;
 static uint64_t range_from, range_to;
+static _Atomic uint8_t *seen;  // a bit for each word that was executed in the range
+static _Atomic uint64_t distinct;
 static uint64_t started[IDS];
 static uint32_t samples[IDS][SAMPLES];
 static unsigned count[IDS];
@@ -51,6 +55,13 @@ static void on_marker(unsigned vcpu, void *data) {
     }
 }
 
+static void on_range(unsigned vcpu, void *data) {
+    const uint32_t word = (uint32_t)(uintptr_t)data;
+    const uint8_t bit = (uint8_t)(1u << (word & 7));
+    (void)vcpu;
+    if ((atomic_load_explicit(&seen[word >> 3], memory_order_relaxed) & bit) == 0 && (atomic_fetch_or(&seen[word >> 3], bit) & bit) == 0) ++distinct;
+}
+
 static void on_translate(qemu_plugin_id_t id, struct qemu_plugin_tb *tb) {
     (void)id;
     for (size_t i = 0; i < qemu_plugin_tb_n_insns(tb); ++i) {
@@ -60,7 +71,10 @@ static void on_translate(qemu_plugin_id_t id, struct qemu_plugin_tb *tb) {
         const uint32_t imm = (word & 0xFFFFF) == 0x02013 ? word >> 20 : (word & 0xFFE0001Fu) == 0xD2E0001Fu ? word >> 5 & 0xFFFF : 0;
         qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu(insn, INLINE_ADD_U64, executed, 1);
         const uint64_t at = qemu_plugin_insn_vaddr(insn);
-        if (at >= range_from && at < range_to) qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu(insn, INLINE_ADD_U64, in_range, 1);
+        if (at >= range_from && at < range_to) {
+            qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu(insn, INLINE_ADD_U64, in_range, 1);
+            qemu_plugin_register_vcpu_insn_exec_cb(insn, on_range, CB_NO_REGS, (void *)(uintptr_t)word);
+        }
         if ((imm & 0xFEE0) == 0xA400 || (imm & 0xEE0) == 0x400)
             qemu_plugin_register_vcpu_insn_exec_cb(insn, on_marker, CB_NO_REGS, (void *)(uintptr_t)(imm & 0x1FF));
     }
@@ -75,6 +89,8 @@ static void at_exit(qemu_plugin_id_t id, void *data) {
     qemu_plugin_outs(line);
     if (range_to != 0) {
         snprintf(line, sizeof line, "range %" PRIu64 "\n", qemu_plugin_u64_sum(in_range));
+        qemu_plugin_outs(line);
+        snprintf(line, sizeof line, "distinct %" PRIu64 "\n", (uint64_t)distinct);
         qemu_plugin_outs(line);
     }
     for (unsigned i = 0; i < IDS; ++i) {
@@ -92,6 +108,7 @@ EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const void *info, int argc, 
         else if (strncmp(argv[i], "to=", 3) == 0) range_to = strtoull(argv[i] + 3, NULL, 0);
         else return -1;
     }
+    if (range_to != 0 && (seen = calloc(1, (size_t)1 << 29)) == NULL) return -1;  // touched pages alone take memory
     in_range.score = qemu_plugin_scoreboard_new(sizeof(uint64_t));
     in_range.offset = 0;
     executed.score = qemu_plugin_scoreboard_new(sizeof(uint64_t));

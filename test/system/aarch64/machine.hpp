@@ -21,6 +21,9 @@ inline auto create_config(GuestPhysAddr, std::uint32_t id, GuestPhysAddr entry, 
     return {.id = id, .entry = entry, .arg = arg, .off = off};
 }
 
+/// Where the guest was when it left.
+inline auto in_user_mode(auto& vcpu) -> bool { return (vcpu.core().context.template get<"PSTATE">() & 0xF) == 0; }
+
 inline constexpr bool instructions_are_aligned = true;
 inline constexpr reg::Id pc_id = arch::registers[arch::index<"PC">].id(), argument_id = arch::registers[arch::index<"X">].id(0);
 /// General registers that call_forever leaves alone.

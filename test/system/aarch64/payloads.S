@@ -21,6 +21,20 @@
     ldr     x1, [x0]
     report
 
+    payload fence_others
+1:  tlbi    vmalle1is
+    dsb     ish
+    isb
+    subs    x0, x0, #1
+    b.ne    1b
+    report
+
+    payload report_clock
+1:  isb
+    mrs     x1, CNTVCT_EL0
+    report
+    b       1b
+
     payload touch_pages
     mov     x19, x0
     mov     x1, #0

@@ -22,6 +22,9 @@ inline auto create_config(GuestPhysAddr, std::uint32_t id, GuestPhysAddr entry, 
     return {.id = id, .entry = entry, .arg = arg, .off = off};
 }
 
+/// Where the guest was when it left.
+inline auto in_user_mode(auto& vcpu) -> bool { return (vcpu.core().context.template get<"sstatus">() & arch::sstatus::spp) == 0; }
+
 inline constexpr bool instructions_are_aligned = true;
 inline constexpr reg::Id pc_id = arch::registers[arch::index<"pc">].id(), argument_id = arch::registers[arch::index<"x">].id(11);
 /// General registers that call_forever leaves alone: not a0 and a1 (the answer), a6 and a7 (the call).

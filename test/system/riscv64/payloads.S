@@ -23,6 +23,24 @@
     ld      a0, (a1)
     report
 
+    payload fence_others
+    mv      s1, a1
+1:  li      a0, 0                           // RFENCE, remote_sfence_vma: all harts, all addresses
+    li      a1, -1
+    li      a2, 0
+    li      a3, 0
+    li      a7, 0x52464E43
+    li      a6, 1
+    ecall
+    addi    s1, s1, -1
+    bnez    s1, 1b
+    report
+
+    payload report_clock
+1:  rdtime  a0
+    report
+    j       1b
+
     payload touch_pages
     mv      s1, a1
     li      s2, 0x2000
