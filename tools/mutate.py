@@ -21,7 +21,8 @@ def run(argv, timeout=900, **more):
 
 def files(top):
     for path, directories, names in os.walk(top):
-        directories[:] = [d for d in directories if path != top or d not in ("build", ".git")]
+        # What Meson has unpacked into subprojects/ each tree unpacks itself.
+        directories[:] = [d for d in directories if (path != top or d not in ("build", ".git")) and (path != f"{top}/subprojects" or d.startswith("package"))]
         yield from (os.path.relpath(os.path.join(path, n), top) for n in names)
 
 
