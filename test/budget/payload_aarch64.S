@@ -112,8 +112,40 @@ _start:
     subs    x19, x19, #1
     b.ne    1b
 
+    ldr     w0, =0xC4000003                 // CPU_ON of the second vCPU, where there is one: two leave the CPU to each other
+    mov     x1, #1
+    adr     x2, second
+    mov     x3, #0
+    hvc     #0
+    cbnz    x0, done
+    mov     x9, #3 << 20                    // CPACR_EL1.FPEN
+    msr     CPACR_EL1, x9
+    isb
+    mov     x20, #0
+    fmov    d8, x20
+    mov     x19, #500
+    bl      take_turns
+    fmov    x0, d8                          // the other one's floating point is its own
+    cbnz    x0, wrong
+done:
     ldr     w0, =0x84000008
     hvc     #0
+second:
+    mov     x9, #3 << 20
+    msr     CPACR_EL1, x9
+    isb
+    mov     x20, #7
+    fmov    d8, x20
+    mov     x19, #-1
+take_turns:
+1:  movz    xzr, #(0xa500 | 10), lsl #48
+    movz    xzr, #(0xa400 | 10), lsl #48
+    movz    w0, #0xC600, lsl #16
+    movk    w0, #3
+    hvc     #0
+    subs    x19, x19, #1
+    b.ne    1b
+    ret
 wrong:
     ldr     w0, =0x84000009
     hvc     #0

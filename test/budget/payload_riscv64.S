@@ -2,6 +2,7 @@
 // wrong one ends it by a reset instead of a shutdown. Flat, starts at 0x8020_0000 without translation.
     .equ    ROUNDS, 1000
     .option norvc
+    .option arch, +d
 /// The loop's counter is outside the markers, so nothing moves between them.
 .macro round id
     li      s0, ROUNDS
@@ -97,8 +98,39 @@ _start:
     addi    s0, s0, -1
     bnez    s0, 1b
 
+    csrci   sstatus, 2
+    li      a7, 0x48534D                    // HSM: the second hart starts, where there is one: two leave the CPU to each other
+    li      a6, 0
+    li      a0, 1
+    la      a1, second
+    li      a2, 0
+    ecall
+    bnez    a0, done
+    li      t0, 1 << 13                     // sstatus.FS
+    csrs    sstatus, t0
+    fmv.d.x f8, x0
+    li      s0, 500
+    jal     ra, take_turns
+    fmv.x.d a0, f8                          // the other one's floating point is its own
+    bnez    a0, wrong
+done:
     li      a0, 0
     j       3f
+second:
+    li      t0, 1 << 13
+    csrs    sstatus, t0
+    li      t0, 7
+    fmv.d.x f8, t0
+    li      s0, -1
+take_turns:
+1:  slti    x0, x0, 0x500 | 10
+    slti    x0, x0, 0x400 | 10
+    li      a7, 0x0A000000
+    li      a6, 3
+    ecall
+    addi    s0, s0, -1
+    bnez    s0, 1b
+    ret
 wrong:
     li      a0, 1
 3:  li      a7, 0x53525354
