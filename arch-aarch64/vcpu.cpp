@@ -203,7 +203,7 @@ auto Arch::bind(Vcpu& v, PerCpu& cpu) noexcept -> Result<void> {
 /// On another CPU than its own nothing can be saved: the vCPU stays bound, and every further use of it is refused.
 void Arch::unbind(Vcpu& v) noexcept {
     auto& cpu = *v.percpu;
-    if (v.hal->this_cpu() != v.cpu_) [[unlikely]] return;
+    if (v.hal->this_cpu() != v.cpu()) [[unlikely]] return;
     const auto daif = mask_interrupts();
     resume_guest_timer(v);
     save_interrupts(v);
@@ -306,8 +306,8 @@ enum class Settled : std::uint8_t { go_on, refused, exit };
 
 /// The straight way, in and out once, is written for the hypercall: nothing that it does not need is on it.
 auto Arch::run(Vcpu& v, std::uint64_t deadline, CpuId here) noexcept -> bool {
-    if (here != v.cpu_) [[unlikely]]
-        return v.refuse({Code::wrong_cpu, "the CPU that the vCPU is bound to", static_cast<std::uint64_t>(v.cpu_), static_cast<std::uint64_t>(here)});
+    if (here != v.cpu()) [[unlikely]]
+        return v.refuse({Code::wrong_cpu, "the CPU that the vCPU is bound to", static_cast<std::uint64_t>(v.cpu()), static_cast<std::uint64_t>(here)});
     if (v.pending.kind != Pending::Kind::none) [[unlikely]]
         if (const auto s = settle(v); s != Settled::go_on) return s == Settled::exit;
     const auto daif = mask_interrupts();

@@ -46,12 +46,15 @@ inline void keep(Vcpu& v, const Syndrome& s) noexcept {
     return true;
 }
 
-/// Whether the attached controller answers. It posts Event::interrupt to every vCPU for which that has changed what it ought to take.
-auto ask_controller(Vcpu& v, const Access& a, GuestPhysAddr addr, bool write, std::uint64_t stored, std::uint64_t& value) noexcept -> bool {
+auto answered_inside(Vcpu& v, DeviceAccess& d) noexcept -> bool {
     const auto& c = v.vm().controller();
-    if (!c.window.contains(addr)) return false;
+    return c.window.contains(d.addr) ? c.access(c.self, v.id(), d) : file_access(v, d);
+}
+
+/// Whether the attached controller or an IMSIC answers. It posts Event::interrupt to every vCPU for which that has changed what it ought to take.
+auto ask_controller(Vcpu& v, const Access& a, GuestPhysAddr addr, bool write, std::uint64_t stored, std::uint64_t& value) noexcept -> bool {
     DeviceAccess d{addr, stored, a.bytes, write};
-    if (!c.access(c.self, v.id(), d)) return false;
+    if (!answered_inside(v, d)) return false;
     value = d.value;
     return true;
 }
@@ -131,11 +134,10 @@ namespace {
 
 /// The usual access, to the controller. `htinst` as on_guest_page_fault() found it.
 [[gnu::noinline]] auto controller_access(Vcpu& v, std::uint64_t cause, std::uint64_t htinst, GuestPhysAddr addr) noexcept -> bool {
-    const auto& c = v.vm().controller();
     const bool write = (htinst & store_bit) != 0;
     const auto width = static_cast<std::uint8_t>(1u << (htinst >> 12 & 3));
     DeviceAccess d{addr, write ? narrow(v.x(htinst >> 20 & 31), width) : 0, width, write};
-    if (!c.access(c.self, v.id(), d)) return on_other_fault(v, cause);
+    if (!answered_inside(v, d)) return on_other_fault(v, cause);
     if (!write) v.set_x(htinst >> 7 & 31, (htinst >> 14 & 1) == 0 ? sign_extended(d.value, width) : narrow(d.value, width));
     v.advance((htinst & 2) + 2);
     return false;
@@ -153,9 +155,9 @@ auto on_guest_page_fault(Vcpu& v, std::uint64_t cause) noexcept -> bool {
     const std::uint64_t bytes = 1u << (htinst >> 12 & 3);
     if ((htinst & (address_offset | (opcode & ~store_bit))) != load || (addr.value & (bytes - 1)) != 0) return on_other_fault(v, cause);
     const auto length = static_cast<std::uint8_t>((htinst & 2) + 2);
-    const auto& vm = v.vm();
+    const auto& vm = v.machine();
     if (vm.is_ram(addr)) return keep(v, s), fault_exit(v, addr, false, (htinst & store_bit) != 0, length);
-    if (vm.controller().window.contains(addr)) return controller_access(v, cause, htinst, addr);
+    if (vm.controller().window.contains(addr) || vm.imsic.contains(addr)) return controller_access(v, cause, htinst, addr);
     v.context.raw<"scause">() = cause;  // for fail()
     v.context.raw<"stval">() = s.stval;
     auto& p = v.pending;

@@ -20,6 +20,11 @@ template <std::size_t I>
 }
 template <reg::Name N> [[gnu::always_inline]] inline auto read() noexcept -> std::uint64_t { return read_row<index<N>>(); }
 template <reg::Name N> [[gnu::always_inline]] inline void write(std::uint64_t value) noexcept { write_row<index<N>>(value); }
+template <reg::Name N> [[gnu::always_inline]] inline auto exchange(std::uint64_t value) noexcept -> std::uint64_t {
+    std::uint64_t old;
+    asm volatile("csrrw %0, %2, %1" : "=r"(old) : "r"(value), "i"(csr_of<N>) : "memory");
+    return old;
+}
 template <reg::Name N> [[gnu::always_inline]] inline void set_bits(std::uint64_t bits) noexcept {
     asm volatile("csrs %1, %0" ::"r"(bits), "i"(csr_of<N>) : "memory");
 }
@@ -38,6 +43,8 @@ template <reg::Name N> [[gnu::always_inline]] inline void clear_bits(std::uint64
 /// All VS-stage translations of the VMID in hgatp; all G-stage translations of every VMID. This hart's only.
 inline void hfence_vvma() noexcept { asm volatile(".option push\n.option arch, +h\nhfence.vvma\n.option pop" ::: "memory"); }
 inline void hfence_gvma() noexcept { asm volatile(".option push\n.option arch, +h\nhfence.gvma\n.option pop" ::: "memory"); }
+/// Stores to devices are done before anything that follows.
+inline void fence_io() noexcept { asm volatile("fence iorw, iorw" ::: "memory"); }
 [[gnu::always_inline]] inline void pause_hint() noexcept { asm volatile(".4byte 0x0100000F" ::: "memory"); }  // PAUSE
 
 }  // namespace axvcpu::riscv64

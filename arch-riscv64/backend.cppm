@@ -14,6 +14,7 @@ import axvcpu.percpu;
 import :registers;
 import :decode;
 import :firmware;
+import :imsic;
 
 export namespace axvcpu::riscv64 {
 
@@ -29,17 +30,21 @@ struct Console {
 /// What a VM is made of.
 struct VmConfig {
     std::uint32_t id = 0;
-    const Stage2* stage2 = nullptr;          ///< the VM's tables; nullptr: bind() answers no_stage2
+    Stage2* stage2 = nullptr;                ///< the VM's tables; nullptr: bind() answers no_stage2
     Registry vcpus{};                         ///< the user's slots, one for each vCPU
     std::span<const GuestRange> ram{};        ///< faults in here are NestedPageFault, elsewhere Mmio; must outlive the VM
     VmPolicy policy{};
     Console console{};
+    /// Where the vCPUs' IMSICs are, a page for each, by id; none: the guest has no AIA. The SDK maps and unmaps these pages itself, so
+    /// nothing else may be mapped in their blocks of 2 MiB.
+    std::optional<GuestPhysAddr> imsic{};
     bool sstc = true;                         ///< the guest has the stimecmp register where the hart has it; else it has SBI TIME alone
 };
 
 struct Vm : VmCore {
     Vm(const VmConfig& c, const HalTable& hal) noexcept;
-    const Stage2* stage2;
+    Stage2* stage2;
+    GuestRange imsic;                        ///< size 0: there is none
     Console console;
     bool sstc;
     std::uint64_t time_delta;                ///< htimedelta of all vCPUs: one clock for the VM
@@ -62,7 +67,9 @@ struct PerCpu {
     Vcpu* bound = nullptr;
     Capabilities capabilities;
     TlbTagCpu tags;
-    std::array<std::uint64_t, 16> host{};    // host-owned registers as enable() found them
+    volatile std::uint32_t* guest_file = nullptr;  // this hart's guest interrupt file 1; nullptr: there is none
+    HostPhysAddr guest_file_page;
+    std::array<std::uint64_t, 20> host{};    // host-owned registers as enable() found them
 };
 
 /// An instruction exit that waits for its answer, and what else has to be seen to before the guest goes on.
@@ -123,6 +130,12 @@ public:
     enum Fence : std::uint32_t { instructions = 1, guest_translations = 2, stage2_translations = 4 };
     std::atomic<std::uint32_t> fences{0};
     std::atomic<bool> software_interrupt{false};  // another vCPU sent one; any CPU
+
+    // The interrupt file: here, or in the hart's own while the vCPU is bound where there is one. `file_page` changes under the lock, by
+    // the vCPU's hart; who delivers looks at it under the lock.
+    InterruptFile file;
+    volatile std::uint32_t* file_page = nullptr;  // nullptr: it is here
+    std::atomic<bool> file_locked{false};
 
     CpuId last_cpu{~0u};                     // where it ran before
     bool host_breakpoints = false;           // set_debug(): breakpoint instructions are the host's
@@ -199,6 +212,7 @@ private:
     static auto complete_other(Vcpu&, std::uint64_t value) noexcept -> const Error*;
     static auto complete_rare(Vcpu&, std::uint64_t value) noexcept -> const Error*;
     static auto retry_other(Vcpu&) noexcept -> const Error*;
+    static auto restart(Vcpu&, GuestPhysAddr entry, std::uint64_t arg) noexcept -> Result<void>;  ///< reset() but for the interrupt file
     static void power_up(Vcpu&) noexcept;
 };
 
@@ -221,6 +235,9 @@ inline void answer_register(FastExit& e, unsigned rd, std::uint64_t value) noexc
 }
 }  // namespace fast
 
+/// Where an APLIC of this VM sends its MSIs: to the vCPU with that id. Any context.
+void deliver_msi(void* vm, std::uint32_t vcpu, std::uint32_t id) noexcept;
+
 /// Gives stage-2 tables of this VM their TLB maintenance: when it returns, no hart uses the old translations.
 auto tlb_maintenance(Vm&) noexcept -> TlbMaintenance;
 
@@ -228,6 +245,10 @@ auto tlb_maintenance(Vm&) noexcept -> TlbMaintenance;
 
 // Between the backend's own files; not for users.
 namespace axvcpu::riscv64 {
+
+/// hvictl says with hvip.VSEIP whether an external interrupt waits, so that vstopi does: IID 9 alone is "none" to it, with a priority it is
+/// one. VTI stays 0. (AIA, Hypervisor CSRs)
+inline constexpr std::uint64_t hvictl_none = 9 << 16, hvictl_external = 9 << 16 | 1;
 
 /// Causes (Privileged Architecture, Supervisor Cause Register).
 namespace cause {
@@ -255,6 +276,11 @@ auto csr_result(const Vcpu&) noexcept -> std::uint64_t;
 void refresh_interrupts(Vcpu&) noexcept;
 auto interrupt_waits(Vcpu&) noexcept -> bool;
 auto on_interrupt(Vcpu&, std::uint64_t cause) noexcept -> bool;
+// imsic.cpp: the interrupt file. All but deliver_msi() on the vCPU's hart, interrupts masked.
+void install_file(Vcpu&) noexcept;  ///< into the hart's own, where there is one. Requires: bound, registers loaded
+void evict_file(Vcpu&) noexcept;
+auto on_file_register(Vcpu&, const CsrAccess&, std::uint32_t insn) noexcept -> bool;
+auto file_access(Vcpu&, DeviceAccess&) noexcept -> bool;  ///< a vCPU's page; false: it is none
 // timer.cpp
 auto guest_time(const Vcpu&) noexcept -> std::uint64_t;
 void set_guest_timer(Vcpu&, std::uint64_t at) noexcept;
@@ -285,6 +311,8 @@ auto axvcpu_load_double(std::uint64_t address, std::uint64_t* out) noexcept -> s
 auto axvcpu_probe_hstatus(std::uint64_t*) noexcept -> std::uint64_t;
 auto axvcpu_probe_henvcfg(std::uint64_t*) noexcept -> std::uint64_t;
 auto axvcpu_probe_hstateen0(std::uint64_t*) noexcept -> std::uint64_t;
+auto axvcpu_probe_hvictl(std::uint64_t*) noexcept -> std::uint64_t;
+auto axvcpu_probe_vsiselect(std::uint64_t*) noexcept -> std::uint64_t;
 auto axvcpu_probe_vlenb(std::uint64_t*) noexcept -> std::uint64_t;
 }
 

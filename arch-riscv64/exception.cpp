@@ -64,7 +64,7 @@ auto finish_access(Vcpu& v, std::uint64_t value) noexcept -> bool {
     return true;
 }
 
-/// Powers a suspended, still bound vCPU up again: the context after reset, loaded into this hart. The timer goes on.
+/// Powers a suspended, still bound vCPU up again: the context after reset, loaded into this hart. The timer and the interrupt file go on.
 void Arch::power_up(Vcpu& v) noexcept {
     auto& cpu = *v.percpu;
     const auto entry = v.pending.addr;
@@ -73,7 +73,7 @@ void Arch::power_up(Vcpu& v) noexcept {
     if (armed) disarm_deadline(v);
     unbind(v);
     const auto compare = v.context.get<"vstimecmp">(), soft = v.timer_at, pending = v.context.get<"hvip">();
-    static_cast<void>(reset(v, entry, arg));
+    static_cast<void>(restart(v, entry, arg));
     v.context.set<"vstimecmp">(compare);
     v.context.set<"hvip">(pending);
     v.timer_at = soft;

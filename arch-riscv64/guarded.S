@@ -57,4 +57,6 @@ axvcpu_probe_\name:
     probe   hstatus, 0x600
     probe   henvcfg, 0x60A
     probe   hstateen0, 0x60C
+    probe   hvictl, 0x609
+    probe   vsiselect, 0x250
     probe   vlenb, 0xC22

@@ -10,6 +10,7 @@ namespace axvcpu::riscv64 {
 
 namespace {
 auto external(Vcpu& v) noexcept -> bool {
+    if (v.machine().imsic.size != 0) return v.file_page == nullptr && v.file.signals();  // the hart looks at its own file itself
     const auto& c = v.vm().controller();
     Interrupt next;
     return c && c.peek(c.self, v.id(), next);
@@ -17,8 +18,10 @@ auto external(Vcpu& v) noexcept -> bool {
 }  // namespace
 
 void refresh_interrupts(Vcpu& v) noexcept {
-    if (external(v)) set_bits<"hvip">(interrupt_bits::vs_external);
+    const bool waits = external(v);
+    if (waits) set_bits<"hvip">(interrupt_bits::vs_external);
     else clear_bits<"hvip">(interrupt_bits::vs_external);
+    if ((v.percpu->capabilities.features >> static_cast<unsigned>(Feature::aia) & 1) != 0) write<"hvictl">(waits ? hvictl_external : hvictl_none);
     // The guest itself takes the software interrupt away, by sip.SSIP.
     if (v.software_interrupt.load(std::memory_order_relaxed) && v.software_interrupt.exchange(false)) set_bits<"hvip">(interrupt_bits::vs_software);
     if (v.has(Vcpu::soft_timer) && guest_time(v) >= v.timer_at) {

@@ -20,6 +20,7 @@ void each_host_register(const PerCpu& cpu, F f) noexcept {
     one.template operator()<"hedeleg", "hideleg", "hie", "hcounteren", "hgeie", "henvcfg", "htimedelta", "hgatp", "hvip", "hstatus", "scounteren", "senvcfg">(true);
     const bool stateen = (cpu.capabilities.features >> static_cast<unsigned>(Feature::state_enable) & 1) != 0;
     one.template operator()<"hstateen0", "sstateen0">(stateen);
+    one.template operator()<"hvictl", "hvien", "hviprio1", "hviprio2">((cpu.capabilities.features >> static_cast<unsigned>(Feature::aia) & 1) != 0);
 }
 
 /// Which modes of hgatp stick, and how many bits of VMID.
@@ -53,6 +54,20 @@ auto probe_vector() noexcept -> std::uint64_t {
     return there ? vlenb : 0;
 }
 
+/// One guest interrupt file is used: the bound vCPU's. There is one where the hart has its bit in hgeie and the host names its page.
+void probe_guest_file(PerCpu& cpu) noexcept {
+    cpu.guest_file = nullptr;
+    if ((cpu.capabilities.features >> static_cast<unsigned>(Feature::aia) & 1) == 0 || cpu.hal->guest_interrupt_file == nullptr) return;
+    const auto before = read<"hgeie">();
+    write<"hgeie">(2);
+    const bool there = (read<"hgeie">() & 2) != 0;
+    write<"hgeie">(before);
+    const auto file = cpu.hal->guest_interrupt_file(1);
+    if (!there || file.page.value == 0 || file.ids < InterruptFile::ids) return;
+    cpu.guest_file = static_cast<volatile std::uint32_t*>(cpu.hal->phys_to_virt(file.page));
+    cpu.guest_file_page = file.page;
+}
+
 auto probe(PerCpu& cpu) noexcept -> Result<void> {
     auto& caps = cpu.capabilities = {};
     std::uint64_t value = 0;
@@ -67,7 +82,9 @@ auto probe(PerCpu& cpu) noexcept -> Result<void> {
     const auto vlenb = probe_vector();
     caps.vector_state = static_cast<std::uint32_t>(32 * vlenb);
     const auto bit = [](Feature f) { return std::uint64_t{1} << static_cast<unsigned>(f); };
-    caps.features = (sstc ? bit(Feature::sstc) : 0) | (axvcpu_probe_hstateen0(&value) == 0 ? bit(Feature::state_enable) : 0) | (vlenb != 0 ? bit(Feature::vector) : 0);
+    caps.features = (sstc ? bit(Feature::sstc) : 0) | (axvcpu_probe_hstateen0(&value) == 0 ? bit(Feature::state_enable) : 0) | (vlenb != 0 ? bit(Feature::vector) : 0) |
+                    (axvcpu_probe_hvictl(&value) == 0 && axvcpu_probe_vsiselect(&value) == 0 ? bit(Feature::aia) : 0);
+    probe_guest_file(cpu);
     return {};
 }
 

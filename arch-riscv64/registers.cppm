@@ -15,7 +15,8 @@ struct Csr {
 };
 
 /// What a hart may lack. Bits of Capabilities::features.
-enum class Feature : std::uint8_t { base, sstc, state_enable, vector, count };
+/// aia: the CSRs that the Advanced Interrupt Architecture gives a hypervisor.
+enum class Feature : std::uint8_t { base, sstc, state_enable, vector, aia, count };
 
 using reg::Policy;
 using Register = reg::Register<Csr, Feature>;
@@ -27,7 +28,7 @@ inline constexpr std::uint64_t sie = 1 << 1, spie = 1 << 5, spp = 1 << 8, vs = 3
 }
 /// Fields of hstatus.
 namespace hstatus {
-inline constexpr std::uint64_t spv = 1 << 7, spvp = 1 << 8, hu = 1 << 9, vtw = 1 << 21, vsxl64 = std::uint64_t{2} << 32;
+inline constexpr std::uint64_t spv = 1 << 7, spvp = 1 << 8, hu = 1 << 9, vgein = 63 << 12, vtw = 1 << 21, vsxl64 = std::uint64_t{2} << 32;
 }
 /// Bits of hvip, hie and hip; those of vsip and vsie are one place lower.
 namespace interrupt_bits {
@@ -75,6 +76,7 @@ inline constexpr std::array registers{
     detail::vs("senvcfg", 0x10A, 0, 0xF1),  // FIOM, CBIE, CBCFE, CBZE
     detail::vs("sstateen0", 0x10C, 0, 0, Feature::state_enable),
     detail::vs("vstimecmp", 0x24D, ~std::uint64_t{0}, detail::all, Feature::sstc),
+    detail::vs("vsiselect", 0x250, 0, 0x1FF, Feature::aia),
     detail::vs("hvip", 0x645, 0, interrupt_bits::all),
     detail::vs("vsie", 0x204, 0, 0x222),
 
@@ -90,8 +92,11 @@ inline constexpr std::array registers{
     detail::host("hedeleg", 0x602), detail::host("hideleg", 0x603), detail::host("hie", 0x604), detail::host("hcounteren", 0x606),
     detail::host("hgeie", 0x607), detail::host("henvcfg", 0x60A), detail::host("htimedelta", 0x605), detail::host("hgatp", 0x680),
     detail::host("hstateen0", 0x60C), detail::host("hip", 0x644), detail::host("vsip", 0x244),
+    detail::host("hvictl", 0x609), detail::host("hvien", 0x608), detail::host("hviprio1", 0x646), detail::host("hviprio2", 0x647),
+    detail::host("vsireg", 0x251),  // a window on the guest interrupt file that hstatus.VGEIN selects
     // The host's, read or set for a moment.
     detail::host("sie", 0x104), detail::host("sip", 0x144), detail::host("stimecmp", 0x14D), detail::host("time", 0xC01), detail::host("vlenb", 0xC22),
+    detail::host("sireg", 0x151), detail::host("stopei", 0x15C),  // as a guest's instructions name them
     detail::host("stvec", 0x105), detail::host("sscratch", 0x140), detail::host("sepc", 0x141),
 };
 

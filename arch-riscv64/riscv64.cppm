@@ -4,6 +4,7 @@ export import :registers;
 export import :decode;
 export import :firmware;
 export import :stage2;
+export import :imsic;
 #if defined(__riscv) && !defined(__linux__)
 export import :access;
 export import :backend;

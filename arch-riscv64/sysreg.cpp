@@ -38,6 +38,7 @@ auto on_csr(Vcpu& v, const CsrAccess& a, std::uint32_t insn, bool from_vs) noexc
     constexpr std::uint16_t cycle = 0xC00, last_counter = 0xC1F;
     // A process of the guest reaches what its kernel lets it: user registers, and counters by scounteren.
     if (!from_vs && ((a.csr >> 8 & 3) != 0 || (a.csr >= cycle && a.csr <= last_counter && (read<"scounteren">() >> (a.csr & 31) & 1) == 0))) return illegal(v, insn);
+    if ((a.csr == csr_of<"sireg"> || a.csr == csr_of<"stopei">) && v.machine().imsic.size != 0) return on_file_register(v, a, insn);
     if (a.csr >= cycle && a.csr <= last_counter && a.csr != csr_of<"time"> && !a.writes) return read_zero(v, a.rd);
     if (!v.vm().policy().system_registers) return illegal(v, insn);
     v.context.raw<"stval">() = insn;  // for fail()

@@ -17,7 +17,10 @@ auto tags() noexcept -> TlbTagDomain& {
 
 void execute_fences(Vcpu& v) noexcept {
     const auto kinds = v.fences.exchange(0);
-    if ((kinds & Vcpu::stage2_translations) != 0) hfence_gvma();
+    if ((kinds & Vcpu::stage2_translations) != 0) {
+        fence_io();  // what the guest has stored to a page that is taken away has arrived
+        hfence_gvma();
+    }
     if ((kinds & (Vcpu::stage2_translations | Vcpu::guest_translations)) != 0) hfence_vvma();
     if ((kinds & Vcpu::instructions) != 0) axvcpu_fence_i();
 }
@@ -71,8 +74,13 @@ void invalidate(void* self, GuestPhysAddr, std::uint64_t) noexcept {
     auto& vm = *static_cast<Vm*>(self);
     std::atomic_thread_fence(std::memory_order_seq_cst);  // the changed entries are visible before anything walks again
     tags().renounce(vm.tag);
-    for (std::uint32_t i = 0; i < vm.vcpus(); ++i)
-        if (auto* t = vm.vcpu(i); t != nullptr && (t->state() == State::ready || t->state() == State::running)) ask(static_cast<Vcpu&>(*t), Vcpu::stage2_translations);
+    for (std::uint32_t i = 0; i < vm.vcpus(); ++i) {
+        auto* t = vm.vcpu(i);
+        if (t == nullptr || (t->state() != State::ready && t->state() != State::running)) continue;
+        // This hart's own needs no request: one that waits in its mailbox would keep it from blocking.
+        if (t->cpu() == vm.hal().this_cpu()) hfence_gvma(), hfence_vvma();
+        else ask(static_cast<Vcpu&>(*t), Vcpu::stage2_translations);
+    }
     for (std::uint32_t i = 0; i < vm.vcpus(); ++i)
         if (auto* t = vm.vcpu(i)) await(static_cast<Vcpu&>(*t));
     vm.await_readers();

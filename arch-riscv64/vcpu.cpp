@@ -13,6 +13,7 @@ namespace axvcpu::riscv64 {
 
 Vm::Vm(const VmConfig& c, const HalTable& hal) noexcept
     : VmCore(c.id, c.stage2 != nullptr ? c.stage2->root() : HostPhysAddr{}, c.ram, c.policy, c.vcpus, hal), stage2(c.stage2),
+      imsic{c.imsic.value_or(GuestPhysAddr{}), c.imsic ? Stage2::page_size * c.vcpus.size() : 0},
       console(c.console), sstc(c.sstc), time_delta(-read<"time">()) {}
 
 Vcpu::Vcpu(Vm& vm, const CreateConfig& c) noexcept : VcpuCore(vm, c.id, c.hart.value_or(c.id)), hal(&vm.hal()), vector_state(c.vector_state) {
@@ -38,7 +39,7 @@ auto Arch::check(const Vm& vm, const CreateConfig& c) noexcept -> Result<void> {
     return {};
 }
 
-auto Arch::reset(Vcpu& v, GuestPhysAddr entry, std::uint64_t arg) noexcept -> Result<void> {
+auto Arch::restart(Vcpu& v, GuestPhysAddr entry, std::uint64_t arg) noexcept -> Result<void> {
     const auto s = v.state();
     if (s == State::running || s == State::ready) return Vcpu::bad_state("a vCPU that is not bound", State::free, s);
     if (entry.value % 2 != 0) return Error{Code::misaligned, "an entry point that is a multiple of 2", 2, entry.value};
@@ -53,6 +54,12 @@ auto Arch::reset(Vcpu& v, GuestPhysAddr entry, std::uint64_t arg) noexcept -> Re
     v.power_.store(Power::on, std::memory_order_release);
     v.state_.store(State::free, std::memory_order_release);
     return {};
+}
+
+auto Arch::reset(Vcpu& v, GuestPhysAddr entry, std::uint64_t arg) noexcept -> Result<void> {
+    auto ok = restart(v, entry, arg);
+    if (ok) v.file.clear();
+    return ok;
 }
 
 /// Everything that a guest handles itself: misaligned, access and page faults, illegal instructions, its own calls; breakpoints where the
@@ -85,7 +92,16 @@ void write_host_owned(const Vcpu& v, TlbTag tag) noexcept {
     write<"hcounteren">(2);  // time; no counter of the machine
     // Sstc where it is given; cache-block operations, where an invalidation also writes back; no Svpbmt, no hardware A/D.
     write<"henvcfg">((v.has(Vcpu::has_sstc) ? std::uint64_t{1} << 63 : 0) | 0xD0);
-    if ((v.percpu->capabilities.features >> static_cast<unsigned>(Feature::state_enable) & 1) != 0) write<"hstateen0">(std::uint64_t{1} << 62);  // envcfg
+    if ((v.percpu->capabilities.features >> static_cast<unsigned>(Feature::state_enable) & 1) != 0) {  // envcfg; with an IMSIC its registers, too
+        constexpr std::uint64_t envcfg = std::uint64_t{1} << 62, aia = std::uint64_t{7} << 58;
+        write<"hstateen0">(envcfg | (vm.imsic.size != 0 ? aia : 0));
+    }
+    if ((v.percpu->capabilities.features >> static_cast<unsigned>(Feature::aia) & 1) != 0) {
+        write<"hvien">(0);
+        write<"hviprio1">(0);
+        write<"hviprio2">(0);
+        write<"hvictl">(hvictl_none);
+    }
     write<"htimedelta">(vm.time_delta);
     write<"hgatp">(hgatp(vm.stage2->levels(), tag.value, vm.stage2->root().value));
 }
@@ -140,6 +156,8 @@ auto Arch::bind(Vcpu& v, PerCpu& cpu) noexcept -> Result<void> {
     if ((cpu.capabilities.levels_mask >> levels & 1) == 0 || vm.stage2->address_bits() > guest_address_bits(levels))
         return Error{Code::unsupported, "stage-2 tables of a depth that this hart walks (mask of levels)", cpu.capabilities.levels_mask, levels};
     if (vm.stage2->root().value % 0x4000 != 0) return Error{Code::misaligned, "a stage-2 root aligned to 16 KiB", 0x4000, vm.stage2->root().value};
+    if (vm.imsic.size != 0 && (cpu.capabilities.features >> static_cast<unsigned>(Feature::aia) & 1) == 0)
+        return Error{Code::unsupported, "a hart with the AIA's registers (hvictl), for a VM with an IMSIC"};
     if (!v.vector_state.empty() && v.vector_state.size() < cpu.capabilities.vector_state)
         return Error{Code::too_small, "vector state as large as this hart's (Capabilities::vector_state)", cpu.capabilities.vector_state, v.vector_state.size()};
     if (v.state() == State::off && v.start_requested()) {
@@ -170,6 +188,7 @@ auto Arch::bind(Vcpu& v, PerCpu& cpu) noexcept -> Result<void> {
     each_guest_register(v, [&]<std::size_t I>(std::uint64_t value) { write_row<I>(value); });
     if (!v.has(Vcpu::switch_fp)) load_fp(v);
     else v.context.raw<"sstatus">() = (v.context.get<"sstatus">() & ~(sstatus::fs | sstatus::vs)) | sstatus::fs_clean | (v.has(Vcpu::has_vector) ? sstatus::vs_clean : 0);
+    if (vm.imsic.size != 0) install_file(v);
     refresh_interrupts(v);
     restore_interrupts(sie);
     return {};
@@ -178,8 +197,9 @@ auto Arch::bind(Vcpu& v, PerCpu& cpu) noexcept -> Result<void> {
 /// On another hart than its own nothing can be saved: the vCPU stays bound, and every further use of it is refused.
 void Arch::unbind(Vcpu& v) noexcept {
     auto& cpu = *v.percpu;
-    if (v.hal->this_cpu() != v.cpu_) [[unlikely]] return;
+    if (v.hal->this_cpu() != v.cpu()) [[unlikely]] return;
     const auto sie = mask_interrupts();
+    evict_file(v);
     each_guest_register(v, [&]<std::size_t I>(std::uint64_t& value) { value = read_row<I>(); });
     if (v.has(Vcpu::has_sstc)) write<"vstimecmp">(no_deadline);
     write<"vsatp">(0);
@@ -302,8 +322,8 @@ void enter(Vcpu& v) noexcept { static_cast<void>(v.has(Vcpu::fast_hook) ? axvcpu
 
 /// Leaves at once to a function of its own for all that is not usual.
 auto Arch::run(Vcpu& v, std::uint64_t deadline, CpuId here) noexcept -> bool {
-    if (here != v.cpu_) [[unlikely]]
-        return v.refuse({Code::wrong_cpu, "the CPU that the vCPU is bound to", static_cast<std::uint64_t>(v.cpu_), static_cast<std::uint64_t>(here)});
+    if (here != v.cpu()) [[unlikely]]
+        return v.refuse({Code::wrong_cpu, "the CPU that the vCPU is bound to", static_cast<std::uint64_t>(v.cpu()), static_cast<std::uint64_t>(here)});
     if (v.pending.kind != Pending::Kind::none) [[unlikely]] return settle_and_run(v, deadline);
     v.host_sie = mask_interrupts();
     constexpr auto unusual = Vcpu::switch_fp | Vcpu::calls_refused | Vcpu::soft_timer | Vcpu::fast_hook;

@@ -149,7 +149,7 @@ auto Arch::bind(Vcpu& v, PerCpu& cpu) noexcept -> Result<void> {
 /// On another CPU than its own nothing can be saved: the vCPU stays bound, and every further use of it is refused.
 void Arch::unbind(Vcpu& v) noexcept {
     auto& cpu = *v.percpu;
-    if (v.hal->this_cpu() != v.cpu_) [[unlikely]] return;
+    if (v.hal->this_cpu() != v.cpu()) [[unlikely]] return;
     const auto flag = mask_interrupts();
     if (!v.switch_fp) axvcpu_fp_save(&v.context);
     move_debug<false>(cpu.host_debug, v.context);
@@ -236,8 +236,8 @@ void run_loop(Vcpu& v) noexcept {
 }  // namespace
 
 auto Arch::run(Vcpu& v, std::uint64_t deadline, CpuId here) noexcept -> bool {
-    if (here != v.cpu_)
-        return v.refuse({Code::wrong_cpu, "the CPU that the vCPU is bound to", static_cast<std::uint64_t>(v.cpu_), static_cast<std::uint64_t>(here)});
+    if (here != v.cpu())
+        return v.refuse({Code::wrong_cpu, "the CPU that the vCPU is bound to", static_cast<std::uint64_t>(v.cpu()), static_cast<std::uint64_t>(here)});
     if (v.pending.kind == Pending::Kind::terminal || v.pending.kind == Pending::Kind::host_irq)
         return v.refuse({Code::bad_state, v.pending.kind == Pending::Kind::terminal ? "a reset after a terminal exit" : "a vCPU that is not inside run() already",
                          static_cast<std::uint64_t>(State::ready), static_cast<std::uint64_t>(v.state())});

@@ -57,6 +57,10 @@ void unmask_interrupts() noexcept;
 void wait_for_interrupt() noexcept;
 /// Where this CPU's part of the interrupt controller is mapped (GICv3: RD_base); nullptr where there is none.
 auto local_interrupt_controller() noexcept -> volatile void*;
+/// This CPU's interrupt file for guests number `n`, from 1 on (RISC-V IMSIC): its page, and how many identities it has. {} where there
+/// is none.
+struct InterruptFile { std::uint64_t page = 0; std::uint32_t ids = 0; };
+auto guest_interrupt_file(unsigned n) noexcept -> InterruptFile;
 
 /// Counter ticks, and ticks a second.
 auto now() noexcept -> std::uint64_t;

@@ -47,6 +47,8 @@ def command(options, report_fd):
     m = MACHINES[options.arch]
     words += [f"vms={options.vms}", f"vcpus={options.vcpus}", f"memory={options.memory}", f"vhe={options.vhe}"]
     words += [f"seed={options.seed if options.seed is not None else 1}"]
+    if options.irqchip == "aia":
+        words.append("irqchip=aia")
     if options.fast:
         words.append("fast=1")
     if options.flat:
@@ -56,7 +58,8 @@ def command(options, report_fd):
     memory = (end - m.ram) // MIB + options.vms * (options.memory + 2) + 16
     image = options.bare or f"{ROOT}/build/{options.arch}/examples/hypervisor/hypervisor.elf"
     arguments = options.append if options.bare else " ".join(words) + " -- " + options.append
-    result = [m.qemu, "-M", m.machine, "-cpu", options.cpu or m.cpu, "-smp", str(options.cpus),
+    machine = m.machine + (f",aia=aplic-imsic,aia-guests={options.aia_guests}" if options.irqchip == "aia" else "")
+    result = [m.qemu, "-M", machine, "-cpu", options.cpu or m.cpu, "-smp", str(options.cpus),
               "-m", str(memory), "-display", "none", "-net", "none", "-no-reboot", "-kernel", image, *qemu,
               "-append", arguments]
     result += ["-serial", "mon:stdio"] if options.shell else ["-monitor", "none", "-serial", "stdio"]
@@ -157,6 +160,8 @@ def main():
     for name in ("image", "bare", "initrd", "dtb", "flat", "cpu", "vhe", "passthrough", "plugin", "plugin-log"):
         p.add_argument("--" + name)
     p.set_defaults(vhe="auto")
+    p.add_argument("--irqchip", default="auto")
+    p.add_argument("--aia-guests", type=int, default=3)  # guest interrupt files of each hart
     p.add_argument("--arch", default="aarch64", choices=MACHINES)
     p.add_argument("--append", default="")
     for name, value in (("vcpus", 1), ("cpus", 1), ("memory", 512), ("vms", 1), ("seed", None), ("timeout", None)):

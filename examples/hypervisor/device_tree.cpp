@@ -30,7 +30,7 @@ auto Guest::write_device_tree(std::uint64_t initrd_start, std::uint64_t initrd_e
     w.text("device_type", "memory");
     w.reg(ram_base.value, ram_[0].size);
     w.end();
-    write_machine(w, vcpus());
+    write_machine(w, options_);
     w.end();
     return w.finish();
 }

@@ -17,6 +17,10 @@ struct Host {
     static auto this_cpu() noexcept -> CpuId { return CpuId{runtime::this_cpu()}; }
     static void kick(CpuId cpu) noexcept { runtime::send_interrupt(static_cast<unsigned>(cpu), 0); }
     static auto local_interrupt_controller() noexcept -> volatile void* { return runtime::local_interrupt_controller(); }
+    static auto guest_interrupt_file(std::uint32_t n) noexcept -> GuestInterruptFile {
+        const auto file = runtime::guest_interrupt_file(n);
+        return {{file.page}, file.ids};
+    }
     static void wake(std::uint32_t vm, std::uint32_t vcpu) noexcept;
     static auto timer() noexcept -> std::uint64_t { return runtime::timer(); }
     static void set_timer(std::uint64_t at) noexcept { runtime::set_timer(at); }
@@ -41,6 +45,7 @@ struct Options {
     Blob kernel, initrd, device_tree;
     std::optional<std::uint64_t> flat;
     bool passthrough_interrupts = false, passthrough_timer = false;
+    bool aia = false;            ///< RISC-V: the guests have IMSICs and an APLIC, not a PLIC
     bool fast = false;           ///< the VMs' calls are shown to Host::fast_exit first
     std::uint64_t seed = 1;
     std::string_view guest_arguments;
@@ -165,7 +170,7 @@ auto capabilities() noexcept -> const Capabilities&;  // of CPU 0; all are alike
 // What differs by architecture: ARCH/machine.cpp.
 class TreeWriter;
 void map_passthrough(Stage2&, unsigned vcpus) noexcept;
-void write_machine(TreeWriter&, unsigned vcpus) noexcept;
+void write_machine(TreeWriter&, const Options&) noexcept;
 void print_state(const Vcpu<Host>&) noexcept;
 
 void say(std::initializer_list<std::string_view> words) noexcept;

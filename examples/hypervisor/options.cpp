@@ -36,6 +36,7 @@ auto parse(std::string_view arguments) -> Options {
         else if (name == "initrd") o.initrd = blob(value);
         else if (name == "dtb") o.device_tree = blob(value);
         else if (name == "flat") o.flat = number(value);
+        else if (name == "irqchip") o.aia = value == "aia";
         else if (name == "fast") o.fast = true;
         else if (name == "seed") o.seed = number(value);
         else if (name == "vhe") o.host_extensions = value;

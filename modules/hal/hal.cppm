@@ -76,6 +76,19 @@ concept LendsTimer = requires(std::uint64_t ticks) {
     { H::set_timer(ticks) } noexcept;
 };
 
+/// A page of a CPU's interrupt controller to which messages for one guest are stored, and how many identities it tells apart.
+struct GuestInterruptFile {
+    HostPhysAddr page;         ///< {0}: there is none
+    std::uint32_t ids = 0;
+};
+
+/// A host whose interrupt controller has files of its own for guests (RISC-V IMSIC): it names this CPU's `n`th, from 1 on. They are
+/// the SDK's from enable() to disable().
+template <class H>
+concept GivesGuestInterruptFiles = requires(std::uint32_t n) {
+    { H::guest_interrupt_file(n) } noexcept -> std::same_as<GuestInterruptFile>;
+};
+
 /// A hypercall or a trapped register access as the fast hook finds it, before anything else has looked at it. `registers`: the
 /// guest's, by number; `syndrome`: as the hardware gave it. The backend's namespace `fast` has the functions that read them.
 struct FastExit {
@@ -109,6 +122,7 @@ struct HalTable {
     void (*wake)(std::uint32_t vm, std::uint32_t vcpu) noexcept = nullptr;  ///< nullptr: not modelled
     std::uint64_t (*timer)() noexcept = nullptr;                    ///< nullptr: not modelled
     void (*set_timer)(std::uint64_t ticks) noexcept = nullptr;
+    GuestInterruptFile (*guest_interrupt_file)(std::uint32_t n) noexcept = nullptr;  ///< nullptr: not modelled
     bool (*fast_exit)(std::uint64_t* registers, std::uint64_t syndrome) noexcept = nullptr;  ///< nullptr: not modelled
     HostFp host_fp = HostFp::none;
 };
@@ -120,6 +134,7 @@ inline constexpr HalTable hal_table = [] {
     if constexpr (LinksGuestTimer<H>) t.local_interrupt_controller = &H::local_interrupt_controller;
     if constexpr (WakesVcpus<H>) t.wake = &H::wake;
     if constexpr (LendsTimer<H>) t.timer = &H::timer, t.set_timer = &H::set_timer;
+    if constexpr (GivesGuestInterruptFiles<H>) t.guest_interrupt_file = &H::guest_interrupt_file;
     if constexpr (AnswersFast<H>) t.fast_exit = &axvcpu::fast_exit<H>;
     if constexpr (StatesHostFp<H>) t.host_fp = H::host_fp;
     return t;

@@ -52,7 +52,7 @@ public:
     /// It was turned on, and where it starts is written down.
     inline auto start_requested() const noexcept -> bool { return power_.load(std::memory_order_acquire) == Power::on_pending; }
     /// The CPU it is bound to, while it is bound.
-    inline auto cpu() const noexcept -> CpuId { return cpu_; }
+    inline auto cpu() const noexcept -> CpuId { return cpu_.load(std::memory_order_relaxed); }
     /// The same, as the mailbox publishes it.
     inline auto place() const noexcept -> Mailbox::Place { return place_; }
     /// Any CPU, any context. See Notice for what the caller has to do then.
@@ -97,7 +97,7 @@ public:
 protected:
     /// bind(): this is its CPU from now on.
     inline void settle_on(CpuId cpu) noexcept {
-        cpu_ = cpu;
+        cpu_.store(cpu, std::memory_order_relaxed);
         place_ = Mailbox::place(cpu);
     }
     inline auto move(State from, State to) noexcept -> bool { return state_.compare_exchange_strong(from, to, std::memory_order_acq_rel); }
@@ -108,7 +108,7 @@ protected:
     Mailbox mailbox_;                // first, as each entry and exit writes it with an order: no address has to be made for that
     VmCore* vm_;
     std::uint32_t id_;
-    CpuId cpu_{};
+    std::atomic<CpuId> cpu_{};       // written by the CPU that binds
     Mailbox::Place place_{};
     std::uint64_t hardware_id_;
     std::atomic<State> state_{State::created};

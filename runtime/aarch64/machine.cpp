@@ -36,6 +36,8 @@ auto smc(std::uint64_t function, std::uint64_t a = 0, std::uint64_t b = 0, std::
 
 }  // namespace
 
+auto guest_interrupt_file(unsigned) noexcept -> InterruptFile { return {}; }
+
 auto start_cpu(unsigned cpu, void (*entry)(unsigned)) noexcept -> bool {
     if (cpu >= cpus() || cpu >= 64) return false;
     entries[cpu].store(entry);

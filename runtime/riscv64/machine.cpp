@@ -8,6 +8,16 @@ void runtime_secondary() noexcept;
 int image_main() asm("main");
 }
 
+// aia.cpp: where the machine has AIA, it has no PLIC.
+namespace runtime::detail {
+void aia_find(const void* tree) noexcept;
+auto aia_there() noexcept -> bool;
+void aia_start() noexcept;              ///< this CPU's own file
+void aia_enable(unsigned source) noexcept;
+auto aia_claim() noexcept -> unsigned;  ///< 0: none
+void aia_end(unsigned source) noexcept;
+}  // namespace runtime::detail
+
 namespace runtime {
 
 namespace {
@@ -83,6 +93,11 @@ void enable_interrupt(unsigned interrupt) noexcept {
         return;
     }
     const auto source = interrupt - first_device;
+    if (detail::aia_there()) {
+        detail::aia_enable(source);
+        asm volatile("csrs sie, %0" ::"r"(external));
+        return;
+    }
     reg32(plic + 4 * source) = 1;                                                    // priority
     auto& enabled = reg32(plic + 0x2000 + 0x80 * context(0) + source / 32 * 4);
     enabled = enabled | 1u << source % 32;
@@ -116,7 +131,10 @@ auto timer() noexcept -> std::uint64_t { return timers[this_cpu()]; }
 
 auto set_host_extensions(bool on) noexcept -> bool { return !on; }  // there are none
 
-void detail::interrupts_start() noexcept { set_timer(no_timer); }
+void detail::interrupts_start() noexcept {
+    set_timer(no_timer);
+    if (aia_there()) aia_start();
+}
 
 void detail::power_off() noexcept {
     sbi(sbi_reset, 0);
@@ -131,6 +149,13 @@ extern "C" void runtime_interrupt(const std::uint64_t*, std::uint64_t cause) noe
             break;
         case 5: set_timer(no_timer); break;
         case 9: {
+            if (detail::aia_there()) {
+                for (unsigned source = detail::aia_claim(); source != 0; source = detail::aia_claim()) {
+                    detail::run_handler(first_device + source);
+                    detail::aia_end(source);
+                }
+                break;
+            }
             auto& claim = reg32(plic + 0x20'0004 + 0x1000 * context(this_cpu()));
             const auto source = claim;
             if (source == 0) break;
@@ -151,6 +176,7 @@ extern "C" void runtime_fault(const std::uint64_t* frame, std::uint64_t cause) n
 
 extern "C" void runtime_primary(std::uint64_t hart, const void* tree) noexcept {
     detail::parse_device_tree(tree);
+    detail::aia_find(tree);
     detail::set_boot_cpu(hart);
     find_report_uart();
     detail::interrupts_start();

@@ -86,6 +86,7 @@ void calibrate() noexcept {
 }  // namespace
 
 auto cpus() noexcept -> unsigned { return 1; }
+auto guest_interrupt_file(unsigned) noexcept -> InterruptFile { return {}; }
 auto start_cpu(unsigned, void (*)(unsigned)) noexcept -> bool { return false; }
 auto arguments() noexcept -> std::string_view { return boot_arguments; }
 auto device_tree() noexcept -> const void* { return nullptr; }

@@ -91,9 +91,9 @@ void write_devices(TreeWriter& w, unsigned vcpus) {
 
 }  // namespace
 
-void write_machine(TreeWriter& w, unsigned vcpus) noexcept {
-    write_cpus(w, vcpus);
-    write_devices(w, vcpus);
+void write_machine(TreeWriter& w, const Options& o) noexcept {
+    write_cpus(w, o.vcpus);
+    write_devices(w, o.vcpus);
 }
 
 }  // namespace hypervisor

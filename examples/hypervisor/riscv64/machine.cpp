@@ -11,7 +11,8 @@ auto Guest::vm_config() noexcept -> VmConfig {
                             auto& guest = *static_cast<Guest*>(self);
                             const runtime::Guard guard(guest.uart_lock_);  // the UART's bytes come by the same way
                             guest.transmit(byte);
-                        }, nullptr}};
+                        }, nullptr},
+            .imsic = options_.aia ? std::optional(imsic_base) : std::nullopt};
 }
 
 auto Guest::vcpu_config(unsigned vcpu) noexcept -> std::optional<CreateConfig> {
@@ -44,7 +45,7 @@ auto has(riscv64::Feature f) noexcept -> bool { return (capabilities().features 
 /// Interrupt controllers of the harts have handles from 16 on.
 constexpr auto hart_phandle(unsigned hart) noexcept -> std::uint32_t { return 16 + hart; }
 
-void write_harts(TreeWriter& w, unsigned vcpus) {
+void write_harts(TreeWriter& w, unsigned vcpus, bool aia) {
     w.begin("cpus");
     w.cells("#address-cells", {1});
     w.cells("#size-cells", {0});
@@ -54,6 +55,7 @@ void write_harts(TreeWriter& w, unsigned vcpus) {
     if (capabilities().vector_state != 0) end = std::ranges::copy(std::string_view("v"), end).out;
     end = std::ranges::copy(std::string_view("_zicntr_zicsr_zifencei"), end).out;
     if (has(riscv64::Feature::sstc)) end = std::ranges::copy(std::string_view("_sstc"), end).out;
+    if (aia) end = std::ranges::copy(std::string_view("_ssaia"), end).out;
     for (unsigned v = 0; v < vcpus; ++v) {
         w.begin(Numbered("cpu@", v).text.data());
         w.text("device_type", "cpu");
@@ -73,12 +75,35 @@ void write_harts(TreeWriter& w, unsigned vcpus) {
     w.end();
 }
 
-void write_soc(TreeWriter& w, unsigned vcpus) {
-    w.begin("soc");
-    w.text("compatible", "simple-bus");
-    w.cells("#address-cells", {2});
-    w.cells("#size-cells", {2});
-    w.flag("ranges");
+constexpr std::uint32_t external = 9, imsic_phandle = 2;
+
+void write_aia(TreeWriter& w, unsigned vcpus) {
+    w.begin("imsics@28000000");
+    w.text("compatible", "riscv,imsics");
+    w.reg(imsic_base.value, std::uint64_t{vcpus} * Stage2::page_size);
+    w.flag("interrupt-controller");
+    w.cells("#interrupt-cells", {0});
+    w.flag("msi-controller");
+    w.cells("#msi-cells", {0});
+    std::array<std::uint32_t, 2 * max_vcpus> files{};
+    for (unsigned v = 0; v < vcpus; ++v) std::ranges::copy(std::array{hart_phandle(v), external}, files.begin() + 2 * v);
+    w.cells("interrupts-extended", std::span(files).first(2 * vcpus));
+    w.cells("riscv,num-ids", {riscv64::InterruptFile::ids});
+    w.cells("phandle", {imsic_phandle});
+    w.end();
+    w.begin("aplic@d000000");
+    w.text("compatible", "riscv,aplic");
+    w.reg(aplic_base.value, device::Aplic::size);
+    w.flag("interrupt-controller");
+    w.cells("#interrupt-cells", {2});
+    w.cells("#address-cells", {0});
+    w.cells("msi-parent", {imsic_phandle});
+    w.cells("riscv,num-sources", {device::Aplic::sources - 1});
+    w.cells("phandle", {controller_phandle});
+    w.end();
+}
+
+void write_plic(TreeWriter& w, unsigned vcpus) {
     w.begin("plic@c000000");
     w.text("compatible", std::string_view("sifive,plic-1.0.0\0riscv,plic0", 29));
     w.cells("#interrupt-cells", {1});
@@ -88,15 +113,26 @@ void write_soc(TreeWriter& w, unsigned vcpus) {
     w.cells("riscv,ndev", {device::Plic::sources - 1});
     w.cells("phandle", {controller_phandle});
     // For each hart M-mode's context, which is not there, and S-mode's.
-    constexpr std::uint32_t absent = 0xFFFF'FFFF, external = 9;
+    constexpr std::uint32_t absent = 0xFFFF'FFFF;
     std::array<std::uint32_t, 4 * max_vcpus> contexts{};
     for (unsigned v = 0; v < vcpus; ++v) std::ranges::copy(std::array{hart_phandle(v), absent, hart_phandle(v), external}, contexts.begin() + 4 * v);
     w.cells("interrupts-extended", std::span(contexts).first(4 * vcpus));
     w.end();
+}
+
+void write_soc(TreeWriter& w, unsigned vcpus, bool aia) {
+    w.begin("soc");
+    w.text("compatible", "simple-bus");
+    w.cells("#address-cells", {2});
+    w.cells("#size-cells", {2});
+    w.flag("ranges");
+    aia ? write_aia(w, vcpus) : write_plic(w, vcpus);
     w.begin("serial@10000000");
     w.text("compatible", "ns16550a");
     w.reg(uart_base.value, device::Ns16550::size);
-    w.cells("interrupts", {uart_interrupt});
+    constexpr std::uint32_t level_high = 4;
+    if (aia) w.cells("interrupts", {uart_interrupt, level_high});
+    else w.cells("interrupts", {uart_interrupt});
     w.cells("interrupt-parent", {controller_phandle});
     w.cells("clock-frequency", {3'686'400});
     w.end();
@@ -105,9 +141,9 @@ void write_soc(TreeWriter& w, unsigned vcpus) {
 
 }  // namespace
 
-void write_machine(TreeWriter& w, unsigned vcpus) noexcept {
-    write_harts(w, vcpus);
-    write_soc(w, vcpus);
+void write_machine(TreeWriter& w, const Options& o) noexcept {
+    write_harts(w, o.vcpus, o.aia);
+    write_soc(w, o.vcpus, o.aia);
 }
 
 }  // namespace hypervisor
