@@ -205,8 +205,9 @@ level_system() {
         [ ${#catch2[@]} != 0 ] || hostile $arch max 0x40000000 vhe=off ;;
       riscv64) for row in "rv64,h=true,v=true,vlen=256 2" "rv64,h=true 1" "rv64,h=true,sstc=false 2"; do
           read -r cpu cpus <<<"$row"
-          suites $arch "$cpu cpus=$cpus" "" --cpu $cpu --cpus $cpus
+          suites $arch "$cpu cpus=$cpus" "~[aia]" --cpu $cpu --cpus $cpus
         done
+        suites $arch "rv64,h=true aia cpus=2" "" --cpu rv64,h=true --cpus 2 --irqchip aia
         [ ${#catch2[@]} != 0 ] || suites $arch "rv64,h=true cpus=4" "${full:+kicks=100000} [smp]" --cpu rv64,h=true --cpus 4
         [ ${#catch2[@]} != 0 ] || hostile $arch rv64,h=true,v=true,vlen=256 0x40000000 "" ;;
       x86_64)
@@ -256,12 +257,16 @@ guests_riscv64() {
   linux "riscv64 4 on 2, without Sstc and V" riscv64 --vcpus 4 --cpus 2 --cpu rv64,h=true,sstc=false
   linux "riscv64 4 on 2, floating point" riscv64 --vcpus 4 --cpus 2 --append "console=ttyS0 panic=-1 fp"
   linux "riscv64 two VMs of 2" riscv64 --vcpus 2 --cpus 2 --vms 2
+  linux "riscv64 4 on 2, AIA" riscv64 --vcpus 4 --cpus 2 --irqchip aia
   [ -n "$full" ] || return 0
   local v cpu i
   for cpu in rv64,h=true rv64,h=true,v=true,vlen=256 rv64,h=true,sstc=false; do for v in "1 1" "4 2" "8 4"; do
     set -- $v
     linux "riscv64 $1 on $2, $cpu" riscv64 --vcpus "$1" --cpus "$2" --cpu $cpu
   done; done
+  linux "riscv64 1 on 1, AIA" riscv64 --vcpus 1 --cpus 1 --irqchip aia
+  linux "riscv64 8 on 4, AIA, V" riscv64 --vcpus 8 --cpus 4 --irqchip aia --cpu rv64,h=true,v=true,vlen=256
+  linux "riscv64 two VMs of 2, AIA" riscv64 --vcpus 2 --cpus 2 --vms 2 --irqchip aia
   for ((i = 1; i <= 20; i++)); do linux "riscv64 4 on 2, boot $i of 20" riscv64 --vcpus 4 --cpus 2 --seed $i; done
 }
 

@@ -3,6 +3,7 @@ import std;
 import axvcpu;
 import axvcpu.device.gicv3;
 import axvcpu.device.plic;
+import axvcpu.device.aplic;
 import axvcpu.device.pl011;
 import axvcpu.device.ns16550;
 
@@ -172,6 +173,78 @@ void gicv3(Input in) {
     }
 }
 
+/// The APLIC: each source by its own little model, MSIs one by one.
+void aplic(Input in) {
+    struct Source { unsigned mode = 0; bool line = false, pending = false, enabled = false; std::uint32_t target = 0; };
+    std::array<Source, device::Aplic::sources> model{};
+    bool on = false;
+    std::vector<std::uint32_t> sent, expected;
+    device::Aplic real{{0x1000}, 2, {&sent, [](void* self, std::uint32_t hart, std::uint32_t id) noexcept { static_cast<std::vector<std::uint32_t>*>(self)->push_back(hart << 18 | id); }}};
+    const auto high = [](const Source& s) { return s.mode == 4 || s.mode == 6 ? s.line : (s.mode == 5 || s.mode == 7) && !s.line; };
+    const auto level = [](const Source& s) { return s.mode >= 6; };
+    const auto due = [&](Source& s) {
+        if (!on || !s.pending || !s.enabled) return;
+        s.pending = false;
+        if (s.target >> 18 < 2) expected.push_back(s.target);
+    };
+    const auto write = [&](std::uint64_t offset, std::uint32_t value) {
+        DeviceAccess a{{0x1000 + offset}, value, 4, true};
+        check(real.access(0, a));
+    };
+    while (!in.empty()) {
+        const auto op = in.take(1);
+        const auto n = static_cast<std::uint32_t>(in.take(1));
+        const auto value = static_cast<std::uint32_t>(in.take(4));
+        const bool there = n != 0 && n < device::Aplic::sources;
+        auto& s = model[there ? n : 0];
+        switch (op % 9) {
+            case 0: {
+                real.set_line(n, op >= 128);
+                if (!there) break;
+                const bool before = high(s);
+                s.line = op >= 128;
+                if (!before && high(s)) s.pending = true;
+                if (level(s) && !high(s)) s.pending = false;
+                due(s);
+                break;
+            }
+            case 1:
+                if (!there) break;
+                write(4 * n, value);
+                s.mode = (value & 1 << 10) != 0 || (value & 7) == 2 || (value & 7) == 3 ? 0 : value & 7;
+                if (s.mode == 0) s.pending = s.enabled = false, s.target = 0;
+                else if (high(s)) s.pending = true;
+                else if (level(s)) s.pending = false;
+                due(s);
+                break;
+            case 2: write(0x1EDC, n); if (there && s.mode != 0) s.enabled = true, due(s); break;
+            case 3: write(0x1FDC, n); if (there) s.enabled = false; break;
+            case 4: write(op >= 128 ? 0x1CDC : 0x2000, n); if (there && s.mode != 0 && (!level(s) || high(s))) s.pending = true, due(s); break;
+            case 5: write(0x1DDC, n); if (there) s.pending = false; break;
+            case 6: if (there) { write(0x3000 + 4 * n, value); if (s.mode != 0) s.target = value & 0xFFFC'07FF; } break;
+            case 7: write(0, value); on = (value >> 8 & 1) != 0; for (auto& each : model) due(each); break;
+            default: {
+                DeviceAccess a{{0x1000 + value % (2 * device::Aplic::size)}, 0, static_cast<std::uint8_t>(1u << op / 16 % 4), false};
+                check(real.access(1, a) == (a.addr.value - 0x1000 < device::Aplic::size));
+            }
+        }
+        model[0] = {};
+        check(sent == expected);
+        for (unsigned w = 0; w < 4; ++w) {
+            std::uint32_t pending = 0, enabled = 0, lines = 0;
+            for (unsigned b = 0; b < 32 && 32 * w + b < device::Aplic::sources; ++b) {
+                pending |= static_cast<std::uint32_t>(model[32 * w + b].pending) << b;
+                enabled |= static_cast<std::uint32_t>(model[32 * w + b].enabled) << b;
+                lines |= static_cast<std::uint32_t>(high(model[32 * w + b])) << b;
+            }
+            for (const auto [offset, bits] : {std::pair{0x1C00u, pending}, std::pair{0x1E00u, enabled}, std::pair{0x1D00u, lines}}) {
+                DeviceAccess a{{0x1000 + offset + 4 * w}, 0, 4, false};
+                check(real.access(0, a) && a.value == bits);
+            }
+        }
+    }
+}
+
 void uarts(Input in) {
     std::string out, sent;
     const auto transmit = [](void* self, std::uint8_t b) noexcept { static_cast<std::string*>(self)->push_back(static_cast<char>(b)); };
@@ -197,9 +270,10 @@ void uarts(Input in) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     if (size < 2) return 0;
     const Input in{data + 1, size - 1};
-    switch (data[0] % 3) {
+    switch (data[0] % 4) {
         case 0: plic(in); break;
         case 1: gicv3(in); break;
+        case 2: aplic(in); break;
         default: uarts(in);
     }
     return 0;

@@ -105,10 +105,18 @@ auto capabilities() -> const Capabilities& {
     return found[runtime::this_cpu()];
 }
 
+namespace {
+auto vm_config(Machine& m) -> VmConfig {
+    VmConfig c{.id = 7, .stage2 = &m.stage2, .vcpus = std::span<Slot>(m.slots, m.config.vcpus), .ram = m.ram, .policy = m.config.policy};
+    if (m.config.aia) add_aia(c);
+    return c;
+}
+}  // namespace
+
 Machine::Machine(const void* payload, std::uint64_t arg, Config c)
     : config(c), pool(free_pool()), memory(pool.memory), ram{{ram_base, c.ram}},
       stage2(stage2_format, pool.root(), stage2_levels, stage2_address_bits, {&pool, Pool::take_frame, [](void*, HostPhysAddr) noexcept {}}, hal_table<Host>),
-      vm({.id = 7, .stage2 = &stage2, .vcpus = std::span<Slot>(slots, c.vcpus), .ram = ram, .policy = c.policy}),
+      vm(vm_config(*this)),
       controller(make_controller(vm.core())) {
     static_cast<void>(percpu());
     take_interrupts();  // what the test before has left pending, a timer of run()'s where it is one of the host's

@@ -19,6 +19,12 @@ struct Host {
     static void kick(CpuId cpu) noexcept { runtime::send_interrupt(static_cast<unsigned>(cpu), 0); }
     static auto local_interrupt_controller() noexcept -> volatile void* { return runtime::local_interrupt_controller(); }
     static void wake(std::uint32_t, std::uint32_t) noexcept;
+    /// Only while a test wants them: what enable() finds decides whether vCPUs get files of the hart.
+    static auto guest_interrupt_file(std::uint32_t n) noexcept -> GuestInterruptFile {
+        const auto file = give_files ? runtime::guest_interrupt_file(n) : runtime::InterruptFile{};
+        return {{file.page}, file.ids};
+    }
+    static inline bool give_files = false;
     static auto timer() noexcept -> std::uint64_t { return runtime::timer(); }
     static void set_timer(std::uint64_t at) noexcept { runtime::set_timer(at); }
 #if defined(AXVCPU_FAST_HOOK)
@@ -70,6 +76,7 @@ struct Config {
     unsigned vcpus = 1;
     bool controller = false;
     bool lazy = false;  ///< nothing mapped at first
+    bool aia = false;   ///< RISC-V: IMSICs instead of a controller
     std::uint64_t ram = ram_size;
 };
 

@@ -16,6 +16,7 @@ inline auto make_controller(VmCore& vm) noexcept -> Controller { return {vm, {gi
 /// What a payload's vectors report when the guest takes an exception: hypercall `exception + vector offset`, with ESR, FAR, ELR.
 inline constexpr std::uint64_t report = 0xC600'0000, exception = 0xC600'1000;
 
+inline void add_aia(VmConfig&) {}  // RISC-V's
 inline void prepare(unsigned char*, GuestPhysAddr) {}
 inline auto create_config(GuestPhysAddr, std::uint32_t id, GuestPhysAddr entry, std::uint64_t arg, bool off) -> CreateConfig {
     return {.id = id, .entry = entry, .arg = arg, .off = off};

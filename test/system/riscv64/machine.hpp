@@ -17,6 +17,8 @@ inline auto make_controller(VmCore& vm) noexcept -> Controller { return {vm, pli
 /// scause, stval, sepc, sstatus.
 inline constexpr std::uint64_t report = std::uint64_t{0x0A00'0000} << 32, exception = report + 1;
 
+inline constexpr GuestPhysAddr imsic_base{0x2800'0000};
+inline void add_aia(VmConfig& c) { c.imsic = imsic_base; }
 inline void prepare(unsigned char*, GuestPhysAddr) {}
 inline auto create_config(GuestPhysAddr, std::uint32_t id, GuestPhysAddr entry, std::uint64_t arg, bool off) -> CreateConfig {
     return {.id = id, .entry = entry, .arg = arg, .off = off};

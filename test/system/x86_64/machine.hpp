@@ -17,6 +17,7 @@ inline auto make_controller(VmCore&) noexcept -> Controller { return {}; }
 
 /// Payloads run in 64-bit mode, memory mapped one to one up to 512 GiB by tables behind the payloads: a PML4, and a table of 1 GiB pages.
 inline constexpr std::uint64_t tables = 0x1'E000;
+inline void add_aia(VmConfig&) {}  // RISC-V's
 inline void prepare(unsigned char* memory, GuestPhysAddr base) {
     auto* words = reinterpret_cast<std::uint64_t*>(memory + tables);
     constexpr std::uint64_t present_writable_user = 7, large = 1 << 7;
