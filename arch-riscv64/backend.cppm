@@ -121,6 +121,7 @@ public:
         has_vector = 16,         ///< the vector state is switched
         has_sstc = 32,           ///< the guest's timer is vstimecmp
         fast_hook = 64,          ///< `fast_exit` is asked first
+        resumes = 128,           ///< `suspended` is taken back at the next entry
     };
     std::uint32_t work = 0;
     inline auto has(Work w) const noexcept -> bool { return (work & w) != 0; }
@@ -136,6 +137,8 @@ public:
     InterruptFile file;
     volatile std::uint32_t* file_page = nullptr;  // nullptr: it is here
     std::atomic<bool> file_locked{false};
+
+    std::atomic<bool> suspended{false};      // by HSM: from its exit until the vCPU runs again; other vCPUs ask for its status
 
     CpuId last_cpu{~0u};                     // where it ran before
     bool host_breakpoints = false;           // set_debug(): breakpoint instructions are the host's

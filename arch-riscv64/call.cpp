@@ -65,7 +65,8 @@ auto status(Vcpu& v, const SbiCall& c) noexcept -> bool {
     const auto* target = v.vm().find(c.target);
     if (target == nullptr) return answer(v, c, SbiError::invalid_param);
     const auto power = target->power();
-    return answer(v, c, SbiError::success, power == Power::on ? 0 : power == Power::off ? 1 : 2);  // STARTED, STOPPED, START_PENDING
+    return answer(v, c, SbiError::success, power == Power::off ? 1 : power != Power::on ? 2 : static_cast<const Vcpu*>(target)->suspended.load() ? 4 : 0);
+    // STARTED 0, STOPPED 1, START_PENDING 2, SUSPENDED 4
 }
 
 auto suspend(Vcpu& v, const SbiCall& c) noexcept -> bool {
@@ -83,6 +84,8 @@ auto suspend(Vcpu& v, const SbiCall& c) noexcept -> bool {
     p.power_down = power_down;
     p.addr = {c.address};
     p.arg = c.arg;
+    v.suspended = true;
+    v.set(Vcpu::resumes, true);
     v.exit() = exit::CpuSuspend{c.value, {c.address}, c.arg, power_down, false};
     return true;
 }

@@ -49,6 +49,7 @@ auto Arch::restart(Vcpu& v, GuestPhysAddr entry, std::uint64_t arg) noexcept -> 
     v.set_x(11, arg);
     v.pending = {};
     v.timer_at = no_deadline;
+    v.suspended = false;
     std::ranges::fill(v.vector_state, std::byte{});
     v.mailbox_.unblock();
     v.power_.store(Power::on, std::memory_order_release);
@@ -172,7 +173,8 @@ auto Arch::bind(Vcpu& v, PerCpu& cpu) noexcept -> Result<void> {
     v.percpu = &cpu;
     v.work = (cpu.hal->host_fp == HostFp::per_exit ? Vcpu::switch_fp : 0) | (vm.policy().hypercalls ? 0 : Vcpu::calls_refused) |
              (hart_sstc && vm.sstc ? Vcpu::has_sstc : 0) | (cpu.capabilities.vector_state != 0 && !v.vector_state.empty() ? Vcpu::has_vector : 0) |
-             (v.timer_at != no_deadline ? Vcpu::soft_timer : 0) | (v.fast_exit != nullptr ? Vcpu::fast_hook : 0);
+             (v.timer_at != no_deadline ? Vcpu::soft_timer : 0) | (v.fast_exit != nullptr ? Vcpu::fast_hook : 0) |
+             (v.suspended ? Vcpu::resumes : 0);
     cpu.bound = &v;
     v.host_sscratch = read<"sscratch">();
     const auto tag = tags().assign(cpu.tags, v.machine().tag, v.id());
@@ -297,6 +299,10 @@ void enter(Vcpu& v) noexcept { static_cast<void>(v.has(Vcpu::fast_hook) ? axvcpu
 [[gnu::noinline]] auto run_unusual(Vcpu& v, std::uint64_t deadline) noexcept -> bool {
     v.run_deadline = deadline;
     arm_deadline(v);
+    if (v.has(Vcpu::resumes)) {
+        v.suspended = false;
+        v.set(Vcpu::resumes, false);
+    }
     return (v.work & (Vcpu::switch_fp | Vcpu::calls_refused | Vcpu::fast_hook)) != 0 ? run_loop(v) : straight(v, true);
 }
 
@@ -326,7 +332,7 @@ auto Arch::run(Vcpu& v, std::uint64_t deadline, CpuId here) noexcept -> bool {
         return v.refuse({Code::wrong_cpu, "the CPU that the vCPU is bound to", static_cast<std::uint64_t>(v.cpu()), static_cast<std::uint64_t>(here)});
     if (v.pending.kind != Pending::Kind::none) [[unlikely]] return settle_and_run(v, deadline);
     v.host_sie = mask_interrupts();
-    constexpr auto unusual = Vcpu::switch_fp | Vcpu::calls_refused | Vcpu::soft_timer | Vcpu::fast_hook;
+    constexpr auto unusual = Vcpu::switch_fp | Vcpu::calls_refused | Vcpu::soft_timer | Vcpu::fast_hook | Vcpu::resumes;
     if ((v.work & unusual) != 0 || deadline != no_deadline) [[unlikely]] return run_unusual(v, deadline);
     return straight(v, false);
 }

@@ -208,7 +208,7 @@ level_system() {
           suites $arch "$cpu cpus=$cpus" "~[aia]" --cpu $cpu --cpus $cpus
         done
         suites $arch "rv64,h=true aia cpus=2" "" --cpu rv64,h=true --cpus 2 --irqchip aia
-        [ ${#catch2[@]} != 0 ] || suites $arch "rv64,h=true cpus=4" "${full:+kicks=100000} [smp]" --cpu rv64,h=true --cpus 4
+        [ ${#catch2[@]} != 0 ] || suites $arch "rv64,h=true aia cpus=4" "${full:+kicks=100000} [smp]" --cpu rv64,h=true --cpus 4 --irqchip aia
         [ ${#catch2[@]} != 0 ] || hostile $arch rv64,h=true,v=true,vlen=256 0x40000000 "" ;;
       x86_64)
         suites $arch "max cpus=1" "" --cpu max --cpus 1
