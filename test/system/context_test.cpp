@@ -17,6 +17,21 @@ TEST_CASE("every general register survives the exit and the host's own work", "[
     }
 }
 
+TEST_CASE("the guest finds every register behind an exit as it was", "[canary]") {
+    Machine m(add_registers);
+    auto b = percpu().bind(m.vcpu());
+    for (int i = 0; i < 2; ++i) {
+        const auto e = b.run();
+        REQUIRE(e);
+        const auto h = e->get<exit::Hypercall>();
+        REQUIRE(h);
+        if (i == 1) CHECK(h->args[0] == h->args[1]);
+        std::vector<double> work(100, 1.5);
+        REQUIRE(std::accumulate(work.begin(), work.end(), 0.0) == 150.0);
+        REQUIRE(b.complete());
+    }
+}
+
 TEST_CASE("a unique value in every register of the table survives a run and a switch of vCPUs", "[canary][A13][A14][A15][A22]") {
     Machine m(call_forever, 0, {.vcpus = 2});
     const auto features = capabilities().features;

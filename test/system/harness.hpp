@@ -149,7 +149,7 @@ extern "C" const unsigned char
     read_once[],       // reports *arg
     wait_for_value[],  // reads *arg until it is not 0; reports it
     keep_fp[],         // arg into three floating-point registers; reports them, for ever
-    add_registers[],   // a value into each register that a callee may change; a call; reports their sum, and what it ought to be
+    add_registers[],   // a value into each register that the call leaves alone; a call; reports their sum, and what it ought to be
     read_register[],   // reports three reads of trapped registers: the fast hook's into a callee-saved register, another one, the first again
     spin[],            // nothing, for ever
     fetch_nowhere[],   // jumps to device_base

@@ -22,6 +22,21 @@
     mov     (%rsi), %rdi
     report
 
+    payload add_registers
+    .set    value, 7
+    .irp    r, rbx,rcx,rdx,rbp,rsp,r8,r9,r10,r11,r12,r13,r14,r15
+    mov     $value, %\r
+    .set    value, value + 5
+    .endr
+    report
+    xor     %edi, %edi
+    .irp    r, rbx,rcx,rdx,rbp,rsp,r8,r9,r10,r11,r12,r13,r14,r15
+    lea     (%rdi, %rdi, 2), %rdi           // weights, so that no two can be swapped
+    add     %\r, %rdi
+    .endr
+    mov     $7572997, %esi
+    report
+
     payload touch_pages
     mov     %rsi, %rbx
     xor     %edi, %edi
