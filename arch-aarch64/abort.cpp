@@ -61,10 +61,16 @@ auto store_value(Vcpu& v, const Access& a) noexcept -> std::uint64_t {
     return narrow(v.x(a.reg), a.bytes);
 }
 
+/// GICx_ISPENDR to ICACTIVER tell of what the list registers hold: the model has to know it first.
+inline void show_list_registers(Vcpu& v, GuestPhysAddr addr) noexcept {
+    if (v.lr_used != 0 && (addr.value & 0xFE00) == 0x200) [[unlikely]] refresh_interrupts(v);
+}
+
 /// Lets the attached controller answer; false: it is not its address.
 auto ask_controller(Vcpu& v, const Access& a, GuestPhysAddr addr, std::uint64_t& value) noexcept -> bool {
     const auto& controller = v.machine().controller();
     if (!controller.window.contains(addr)) return false;
+    show_list_registers(v, addr);
     DeviceAccess d{addr, a.write ? store_value(v, a) : 0, a.bytes, a.write};
     if (!controller.access(controller.self, v.id(), d)) return false;
     value = d.value;
@@ -127,6 +133,7 @@ namespace {
 [[gnu::noinline]] auto controller_access(Vcpu& v, std::uint64_t esr, GuestPhysAddr addr) noexcept -> Plain {
     const auto access = *decode_access(esr);
     const auto& c = v.vm().controller();
+    show_list_registers(v, addr);
     DeviceAccess d{addr, access.write ? narrow(v.x(access.reg), access.bytes) : 0, access.bytes, access.write};
     if (!c.access(c.self, v.id(), d)) return Plain::no;
     if (!access.write) v.set_x(access.reg, loaded_value(access, d.value));

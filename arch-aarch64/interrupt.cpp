@@ -38,8 +38,8 @@ auto timer_fires(const Vcpu& v) noexcept -> bool { return (read_el1<"CNTV_CTL_EL
 void sync_one(Vcpu& v, unsigned n, const InterruptControllerTable& c) noexcept {
     const ListRegister lr{read_list_register(n)};
     const auto drop = [&](bool still_pending) {
-        // An empty one that asked for a notice goes on asking; any other may stay as it is.
-        if (still_pending || lr.is(ListRegister::eoi)) write_list_register(n, 0);
+        // An empty one that asked for a notice goes on asking; any other empty one may stay as it is.
+        if (lr.is(ListRegister::pending | ListRegister::active | ListRegister::eoi)) write_list_register(n, 0);
         v.lr_used &= ~(1u << n);
         c.retire(c.self, v.id(), v.lr[n], still_pending, false);
     };
@@ -50,15 +50,19 @@ void sync_one(Vcpu& v, unsigned n, const InterruptControllerTable& c) noexcept {
         }
         return drop(false);
     }
-    if (lr.is(ListRegister::hardware)) {
-        if (!lr.is(ListRegister::active) && !c.wanted(c.self, v.id(), lr.id(), false)) drop(true);
-        return;
+    const Held is{lr.is(ListRegister::pending), lr.is(ListRegister::active)}, has_to_be = c.sync(c.self, v.id(), lr.id(), is);
+    if (has_to_be == is) return;
+    if (!has_to_be.pending && !has_to_be.active) {
+        if (lr.is(ListRegister::hardware) && is.active) {  // the guest has taken it away by ICACTIVER: the physical interrupt goes with it
+            v.timer_linked = false;
+            set_timer_active(v, false);
+            c.line(c.self, v.id(), virtual_timer, false);
+        }
+        return drop(is.pending);
     }
-    const bool active = lr.is(ListRegister::active);
-    const bool want = c.wanted(c.self, v.id(), lr.id(), active);
-    if (!active && !want) return drop(true);
-    // One that is active and pending already stays so: the model has given that edge away, and nobody else holds it.
-    if (want && !lr.is(ListRegister::pending)) write_list_register(n, lr.value | ListRegister::pending);
+    if (lr.is(ListRegister::hardware)) return;  // the timer's line says how it goes on
+    write_list_register(n, (lr.value & ~(ListRegister::pending | ListRegister::active)) | (has_to_be.pending ? ListRegister::pending : 0) |
+                               (has_to_be.active ? ListRegister::active : 0));
 }
 
 void put(Vcpu& v, unsigned n, const Interrupt& i) noexcept {
@@ -103,7 +107,7 @@ auto place_of(const Vcpu& v, std::uint32_t id) noexcept -> int {
 auto repeat_sgi(Vcpu& v, std::uint32_t id) noexcept -> bool {
     const auto n = place_of(v, id);
     const auto& c = v.vm().controller();
-    if (n < 0 || !c.wanted(c.self, v.id(), id, false)) return false;  // it may have been disabled meanwhile
+    if (n < 0 || !c.sync(c.self, v.id(), id, {.pending = true}).pending) return false;  // it may have been disabled meanwhile
     const auto value = read_list_register(static_cast<unsigned>(n));
     write_list_register(static_cast<unsigned>(n), value | ListRegister::pending);
     return true;
@@ -114,7 +118,7 @@ namespace {
 auto repeat_timer(Vcpu& v) noexcept -> bool {
     const auto n = place_of(v, virtual_timer);
     const auto& c = v.vm().controller();
-    if (n < 0 || !c.wanted(c.self, v.id(), virtual_timer, false)) return false;
+    if (n < 0 || !c.sync(c.self, v.id(), virtual_timer, {.pending = true}).pending) return false;
     const ListRegister lr{read_list_register(static_cast<unsigned>(n))};
     if (!lr.is(ListRegister::hardware) || lr.is(ListRegister::pending | ListRegister::active)) return false;
     set_timer_active(v, true);

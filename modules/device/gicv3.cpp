@@ -119,6 +119,21 @@ auto Gicv3::best(std::uint32_t vcpu, Interrupt& out, bool taking) noexcept -> Ba
 
 auto Gicv3::peek(std::uint32_t vcpu, Interrupt& out) noexcept -> bool { return best(vcpu, out, false) != nullptr; }
 
+namespace {
+/// Nothing of an earlier stay in the CPU's hands holds for this one.
+template <class Bank>
+void hand_over(Bank& b, std::uint32_t bit) noexcept {
+    for (auto* old : {&b.shown_active, &b.drop_pending, &b.drop_active, &b.make_active})
+        if ((old->load(relaxed) & bit) != 0) old->fetch_and(~bit);
+    if ((b.shown_pending.load(relaxed) & bit) == 0) b.shown_pending.fetch_or(bit);
+}
+void put(std::atomic<std::uint32_t>& word, std::uint32_t bit, bool value) noexcept {
+    if (((word.load(relaxed) & bit) != 0) == value) return;
+    if (value) word.fetch_or(bit);
+    else word.fetch_and(~bit);
+}
+}  // namespace
+
 auto Gicv3::take(std::uint32_t vcpu, Interrupt& out) noexcept -> bool {
     if (vcpu >= vcpus_) return false;
     auto& cpu = cpus_[vcpu];
@@ -134,6 +149,7 @@ auto Gicv3::take(std::uint32_t vcpu, Interrupt& out) noexcept -> bool {
             const bool edge = (b.edge.load(relaxed) & candidates) != 0;
             out = {.id = n, .priority = b.priority[n].load(relaxed), .level = !edge, .group1 = (b.group.load(relaxed) & candidates) != 0};
             b.listed.fetch_or(candidates);
+            hand_over(b, candidates);
             if (edge) b.latched.fetch_and(~candidates);
             return true;
         }
@@ -144,22 +160,36 @@ auto Gicv3::take(std::uint32_t vcpu, Interrupt& out) noexcept -> bool {
         if (b == nullptr) return false;
         const auto bit = 1u << out.id % 32;
         if ((b->listed.fetch_or(bit) & bit) != 0) continue;  // another vCPU has just taken this SPI
+        hand_over(*b, bit);
         // An edge is with the CPU now. A level that software made pending stays so until it has become active.
         if (!out.level) b->latched.fetch_and(~bit);
         return true;
     }
 }
 
-auto Gicv3::wanted(std::uint32_t vcpu, std::uint32_t id, bool active) noexcept -> bool {
+auto Gicv3::sync(std::uint32_t vcpu, std::uint32_t id, Held held) noexcept -> Held {
     auto* b = bank_of(vcpu, id);
-    if (b == nullptr) return false;
+    if (b == nullptr) return {};
     const auto bit = 1u << id % 32;
+    const auto asked = [&](Word& w) { return (w.load() & bit) != 0 && (w.fetch_and(~bit) & bit) != 0; };
+    if (asked(b->make_active)) held.active = true;
+    if (asked(b->drop_active)) held.active = false;
+    const bool dropped = held.pending && (b->drop_pending.load() & bit) != 0;
+    if (dropped) held.pending = false;
     const bool edge = (b->edge.load(relaxed) & bit) != 0;
-    if (active) return (b->latched.fetch_and(~bit) & bit) != 0 && edge;  // a level is looked at again when it has been ended
-    if (id >= 32 && (cpus_[vcpu].routed[id / 32 - 1].load(relaxed) & bit) == 0) return false;
-    if ((b->enabled.load(relaxed) & bit) == 0) return false;
-    if (edge) b->latched.fetch_and(~bit);  // pending once already: a second edge adds nothing
-    return edge || ((b->high.load() | b->latched.load()) & bit) != 0;
+    if (held.active) {
+        if (dropped) b->drop_pending.fetch_and(~bit);
+        if ((b->latched.fetch_and(~bit) & bit) != 0 && edge) held.pending = true;  // a level is looked at again when it has been ended
+    } else if ((b->enabled.load(relaxed) & bit) == 0 || (id >= 32 && (cpus_[vcpu].routed[id / 32 - 1].load(relaxed) & bit) == 0)) {
+        held.pending = false;  // retired next, as pending as it was
+    } else if (edge) {
+        if ((b->latched.fetch_and(~bit) & bit) != 0) held.pending = true;  // pending once already: a second edge adds nothing
+    } else {
+        held.pending = ((b->high.load() | b->latched.load()) & bit) != 0;
+    }
+    put(b->shown_pending, bit, held.pending);
+    put(b->shown_active, bit, held.active);
+    return held;
 }
 
 void Gicv3::retire(std::uint32_t vcpu, std::uint32_t id, bool pending, bool active) noexcept {
@@ -167,6 +197,7 @@ void Gicv3::retire(std::uint32_t vcpu, std::uint32_t id, bool pending, bool acti
     if (b == nullptr) return;
     const auto bit = 1u << id % 32;
     const bool edge = (b->edge.load(relaxed) & bit) != 0;
+    if ((b->drop_pending.load() & bit) != 0) b->drop_pending.fetch_and(~bit), pending = false;
     if (pending && edge) b->latched.fetch_or(bit);
     if (!pending && !edge) b->latched.fetch_and(~bit);
     if (active) b->active.fetch_or(bit);

@@ -33,7 +33,7 @@ public:
     auto send(std::uint32_t vcpu, const exit::SendIpi&) noexcept -> bool;
     auto take(std::uint32_t vcpu, Interrupt& out) noexcept -> bool;
     auto peek(std::uint32_t vcpu, Interrupt& out) noexcept -> bool;
-    auto wanted(std::uint32_t vcpu, std::uint32_t id, bool active) noexcept -> bool;
+    auto sync(std::uint32_t vcpu, std::uint32_t id, Held) noexcept -> Held;
     void retire(std::uint32_t vcpu, std::uint32_t id, bool pending, bool active) noexcept;
     void line(std::uint32_t vcpu, std::uint32_t id, bool high) noexcept;
 
@@ -42,6 +42,8 @@ private:
     /// 32 interrupts: the SGIs and PPIs of one vCPU, or 32 SPIs.
     struct Bank {
         Word group, enabled, latched, high, active, edge, listed;  // listed: in a CPU's hands
+        // Of those that are listed: what the CPU last said of them, and what the guest has asked for since by ICPENDR, ICACTIVER, ISACTIVER.
+        Word shown_pending, shown_active, drop_pending, drop_active, make_active;
         std::array<std::atomic<std::uint8_t>, 32> priority;
     };
     struct Redistributor {

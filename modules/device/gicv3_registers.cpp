@@ -67,10 +67,19 @@ auto Gicv3::banked(std::uint32_t vcpu, std::uint32_t word, std::uint64_t offset,
         case 0x02: return update(b.enabled, true);   // ISENABLER
         case 0x03: return update(b.enabled, false);  // ICENABLER
         case 0x04: case 0x05:                        // ISPENDR, ICPENDR
-            if (!a.write) return b.latched.load() | (b.high.load() & ~b.edge.load());
+            if (!a.write) return b.latched.load() | (b.high.load() & ~b.edge.load()) | (b.listed.load() & b.shown_pending.load());
+            if ((offset >> 7 & 0x1F) == 5) b.drop_pending.fetch_or(set & b.listed.load());
             return update(b.latched, (offset >> 7 & 0x1F) == 4);
-        case 0x06: return update(b.active, true);    // ISACTIVER
-        case 0x07: return update(b.active, false);   // ICACTIVER
+        case 0x06: case 0x07: {                      // ISACTIVER, ICACTIVER
+            const bool active = (offset >> 7 & 0x1F) == 6;
+            const auto listed = b.listed.load();
+            if (!a.write) return b.active.load() | (listed & b.shown_active.load());
+            (active ? b.make_active : b.drop_active).fetch_or(set & listed);  // the CPU that has it does that
+            (active ? b.drop_active : b.make_active).fetch_and(~set);
+            if (active) b.active.fetch_or(set & ~listed); else b.active.fetch_and(~set);
+            changed(vcpu, word, set);
+            return 0;
+        }
         default: return 0;
     }
 }

@@ -14,6 +14,12 @@ struct Interrupt {
     bool group1 = true;
 };
 
+/// What an interrupt in a CPU's hands is there.
+struct Held {
+    bool pending = false, active = false;
+    friend constexpr bool operator==(Held, Held) = default;
+};
+
 /// One access to the controller's registers, of 1 to 8 bytes.
 struct DeviceAccess {
     GuestPhysAddr addr;
@@ -24,7 +30,7 @@ struct DeviceAccess {
 
 /// A controller that can be attached to a VM. vCPUs are named by their id. A line or an access, also one of the vCPU's own, that changes
 /// what peek() answers for a vCPU posts Event::interrupt to it: nobody asks again by himself. (One that hands over may leave what goes
-/// away to wanted().) Each function may be called on any CPU; those that concern one vCPU's hand-over (take, wanted, retire) only on the
+/// away to sync().) Each function may be called on any CPU; those that concern one vCPU's hand-over (take, sync, retire) only on the
 /// CPU where it is bound.
 template <class T>
 concept InterruptController = requires(T& c, DeviceAccess& access, std::uint32_t vcpu, Interrupt& out) {
@@ -38,8 +44,9 @@ template <class T>
 concept HandsOverInterrupts = InterruptController<T> && requires(T& c, const exit::SendIpi& ipi, std::uint32_t vcpu, Interrupt& out) {
     { c.send(vcpu, ipi) } noexcept -> std::same_as<bool>;        ///< a software interrupt from `vcpu`; true: it is a target itself
     { c.take(vcpu, out) } noexcept -> std::same_as<bool>;        ///< as peek(); it is then in the CPU's hands
-    /// One in the CPU's hands, pending or active: true: it has to be pending there. Takes a further edge away from the model.
-    { c.wanted(vcpu, std::uint32_t{}, bool{}) } noexcept -> std::same_as<bool>;
+    /// One in the CPU's hands: what it is there, and back what it has to be. Takes a further edge away from the model, and what the guest
+    /// has asked for by its registers. One that has to be neither is retired next, with what it was.
+    { c.sync(vcpu, std::uint32_t{}, Held{}) } noexcept -> std::same_as<Held>;
     { c.retire(vcpu, std::uint32_t{}, bool{}, bool{}) } noexcept;  ///< back from the CPU's hands: still pending, still active
     { c.line(vcpu, std::uint32_t{}, bool{}) } noexcept;          ///< a private line of a vCPU goes up or down
 };
@@ -52,7 +59,7 @@ struct InterruptControllerTable {
     bool (*peek)(void*, std::uint32_t, Interrupt&) noexcept = nullptr;
     bool (*send)(void*, std::uint32_t, const exit::SendIpi&) noexcept = nullptr;
     bool (*take)(void*, std::uint32_t, Interrupt&) noexcept = nullptr;
-    bool (*wanted)(void*, std::uint32_t, std::uint32_t, bool) noexcept = nullptr;
+    Held (*sync)(void*, std::uint32_t, std::uint32_t, Held) noexcept = nullptr;
     void (*retire)(void*, std::uint32_t, std::uint32_t, bool, bool) noexcept = nullptr;
     void (*line)(void*, std::uint32_t, std::uint32_t, bool) noexcept = nullptr;
     constexpr explicit operator bool() const noexcept { return self != nullptr; }
@@ -69,7 +76,7 @@ auto table_of(T& controller) noexcept -> InterruptControllerTable {
     if constexpr (HandsOverInterrupts<T>) {
         t.send = [](void* s, std::uint32_t v, const exit::SendIpi& i) noexcept { return static_cast<T*>(s)->send(v, i); };
         t.take = [](void* s, std::uint32_t v, Interrupt& o) noexcept { return static_cast<T*>(s)->take(v, o); };
-        t.wanted = [](void* s, std::uint32_t v, std::uint32_t id, bool active) noexcept { return static_cast<T*>(s)->wanted(v, id, active); };
+        t.sync = [](void* s, std::uint32_t v, std::uint32_t id, Held h) noexcept { return static_cast<T*>(s)->sync(v, id, h); };
         t.retire = [](void* s, std::uint32_t v, std::uint32_t id, bool p, bool a) noexcept { static_cast<T*>(s)->retire(v, id, p, a); };
         t.line = [](void* s, std::uint32_t v, std::uint32_t id, bool high) noexcept { static_cast<T*>(s)->line(v, id, high); };
     }

@@ -61,7 +61,7 @@ TEST_CASE("a level interrupt comes back until its line is low", "[gicv3]") {
     f.gic.retire(0, 40, false, false); // ended, the line still high
     CHECK(f.take(0) == 40);
     f.gic.set_line(40, false);
-    CHECK_FALSE(f.gic.wanted(0, 40, false));
+    CHECK_FALSE(f.gic.sync(0, 40, {.pending = true}).pending);
     f.gic.retire(0, 40, true, false);
     CHECK_FALSE(f.take(0));
 }
@@ -73,7 +73,7 @@ TEST_CASE("an edge is delivered once, a second one after the first was taken", "
     CHECK(f.take(0) == 41);
     f.gic.set_line(41, false);
     f.gic.set_line(41, true);
-    CHECK(f.gic.wanted(0, 41, true));  // active in the CPU: pending once more
+    CHECK(f.gic.sync(0, 41, {.active = true}).pending);  // active in the CPU: pending once more
     f.gic.retire(0, 41, false, false);
     CHECK_FALSE(f.take(0));
 }
@@ -161,8 +161,8 @@ TEST_CASE("a level interrupt that software made pending stays pending until it i
     f.enable_spi(44, 0x80);
     f.write(gicd + 0x204, 1u << 12);        // GICD_ISPENDR1
     CHECK(f.take(0) == 44);
-    CHECK(f.gic.wanted(0, 44, false));      // looked at again before the guest took it
-    CHECK_FALSE(f.gic.wanted(0, 44, true)); // taken
+    CHECK(f.gic.sync(0, 44, {.pending = true}).pending);      // looked at again before the guest took it
+    CHECK_FALSE(f.gic.sync(0, 44, {.active = true}).pending); // taken
     f.gic.retire(0, 44, false, false);
     CHECK_FALSE(f.take(0));
 }
@@ -212,7 +212,7 @@ TEST_CASE("attached to a VM: its window, its private lines, what is most urgent"
     REQUIRE(c.take(c.self, 0, next));
     CHECK(next.id == 4);
     CHECK_FALSE(c.take(c.self, 0, next));
-    CHECK(c.wanted(c.self, 0, 4, false));
+    CHECK(c.sync(c.self, 0, 4, {.pending = true}).pending);
     c.retire(c.self, 0, 4, true, false);
     REQUIRE(c.take(c.self, 0, next));
     CHECK(next.id == 4);
@@ -244,4 +244,57 @@ TEST_CASE("a private line that is configured as edge is latched when it rises, o
     CHECK(f.take(0) == 27);
     f.gic.retire(0, 27, false, false);
     CHECK_FALSE(f.take(0));
+}
+
+TEST_CASE("what is in a CPU's hands shows in the pending and active registers, and both can be taken away there", "[gicv3]") {
+    Fixture f;
+    f.enable_spi(41, 0x80, true);
+    const auto ispendr = gicd + 0x204, icpendr = gicd + 0x284, isactiver = gicd + 0x304, icactiver = gicd + 0x384;
+    constexpr std::uint32_t bit = 1u << 9;
+    f.gic.set_line(41, true);
+    CHECK(f.read(ispendr) == bit);
+    CHECK(f.take(0) == 41);
+    CHECK(f.read(ispendr) == bit);
+    CHECK(f.read(isactiver) == 0);
+    CHECK(f.gic.sync(0, 41, {.active = true}) == Held{.active = true});
+    CHECK(f.read(ispendr) == 0);
+    CHECK(f.read(icactiver) == bit);
+    f.write(icactiver, bit);
+    CHECK(f.gic.sync(0, 41, {.active = true}) == Held{});
+    f.gic.retire(0, 41, false, false);
+    CHECK(f.read(isactiver) == 0);
+    f.gic.set_line(41, false);
+    f.gic.set_line(41, true);                      // it comes again
+    CHECK(f.take(0) == 41);
+    f.write(icpendr, bit);                         // and is taken away before the guest has it
+    CHECK(f.gic.sync(0, 41, {.pending = true}) == Held{});
+    f.gic.retire(0, 41, true, false);
+    CHECK_FALSE(f.take(0));
+    CHECK(f.read(ispendr) == 0);
+    // Pending and active: only the first goes.
+    f.write(ispendr, bit);
+    CHECK(f.take(0) == 41);
+    f.write(icpendr, bit);
+    CHECK(f.gic.sync(0, 41, {.pending = true, .active = true}) == Held{.active = true});
+    f.write(ispendr, bit);
+    CHECK(f.gic.sync(0, 41, {.active = true}) == Held{.pending = true, .active = true});
+    f.gic.retire(0, 41, false, false);
+    // Made active where it is, and where it is nowhere.
+    f.write(ispendr, bit);
+    CHECK(f.take(0) == 41);
+    f.write(isactiver, bit);
+    CHECK(f.gic.sync(0, 41, {.pending = true}) == Held{.pending = true, .active = true});
+    f.gic.retire(0, 41, false, false);
+    f.write(isactiver, bit);
+    f.write(ispendr, bit);
+    CHECK_FALSE(f.take(0));                        // active: not before it has been ended
+    CHECK(f.read(isactiver) == bit);
+    f.write(icactiver, bit);
+    CHECK(f.take(0) == 41);
+    // What was asked of one stay does not hold for the next.
+    f.write(icpendr, bit);
+    f.gic.retire(0, 41, false, false);
+    f.write(ispendr, bit);
+    CHECK(f.take(0) == 41);
+    CHECK(f.gic.sync(0, 41, {.pending = true}) == Held{.pending = true});
 }

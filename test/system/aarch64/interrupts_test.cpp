@@ -338,3 +338,29 @@ TEST_CASE("pairs and writeback reach the interrupt controller, too", "[gic][mmio
     CHECK(r[1] == 0x5040'3020);
     CHECK(r[2] == 0x5040'3020);
 }
+
+// SPI 40 (bit 8 of word 1), an edge by ICFGR2, made pending by the guest itself. The registers after each step go to x11 to x16.
+#define ISPENDR1 "#0x204"
+#define ICPENDR1 "#0x284"
+#define ISACTIVER1 "#0x304"
+#define ICACTIVER1 "#0x384"
+GUEST(state_registers, GIC_ON "msr DAIFSet, #2\nmovz x9, #0x0800, lsl #16\nmov w10, #-1\nstr w10, [x9, #0x84]\nmov w10, #0x100\nstr w10, [x9, #0x104]\nmov w11, #2 << 16\nstr w11, [x9, #0xC08]\n"
+      "str w10, [x9, " ISPENDR1 "]\nisb\nldr w11, [x9, " ISPENDR1 "]\n"             // in a list register, pending
+      "mrs x12, S3_0_C12_C12_0\nldr w13, [x9, " ISACTIVER1 "]\nldr w14, [x9, " ISPENDR1 "]\n"  // acknowledged: active, not pending
+      "str w10, [x9, " ICACTIVER1 "]\nldr w15, [x9, " ISACTIVER1 "]\n"              // not any more
+      "msr S3_0_C12_C12_1, x12\nisb\n"
+      "str w10, [x9, " ISPENDR1 "]\nisb\nstr w10, [x9, " ICPENDR1 "]\nisb\nldr w16, [x9, " ISPENDR1 "]\nmrs x17, S3_0_C12_C12_0\n"  // taken away before it was acknowledged
+      "str w10, [x9, " ISPENDR1 "]\nisb\nmrs x18, S3_0_C12_C12_0\n"                // and it comes again as ever
+      "mov x1, x11\nmov x2, x12\nmov x3, x13\norr x4, x14, x15\norr x4, x4, x16\nmov x5, x17\nmov x6, x18\n" REPORT);
+
+TEST_CASE("pending and active bits of what a list register holds are seen, and taken away", "[gic]") {
+    Machine m(state_registers, 0, {.controller = true});
+    auto b = percpu().bind(m.vcpu());
+    const auto r = run_to_report(b);
+    CHECK(r[0] == 0x100);
+    CHECK(r[1] == 40);
+    CHECK(r[2] == 0x100);
+    CHECK(r[3] == 0);
+    CHECK(r[4] == 1023);
+    CHECK(r[5] == 40);
+}
