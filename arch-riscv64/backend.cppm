@@ -36,7 +36,7 @@ struct VmConfig {
     VmPolicy policy{};
     Console console{};
     /// Where the vCPUs' IMSICs are, a page for each, by id; none: the guest has no AIA. The SDK maps and unmaps these pages itself, so
-    /// nothing else may be mapped in their blocks of 2 MiB.
+    /// nothing else may be mapped in their blocks of 2 MiB, and unmap, protect and the dirty log leave them out.
     std::optional<GuestPhysAddr> imsic{};
     bool sstc = true;                         ///< the guest has the stimecmp register where the hart has it; else it has SBI TIME alone
 };
@@ -136,6 +136,7 @@ public:
     // the vCPU's hart; who delivers looks at it under the lock.
     InterruptFile file;
     volatile std::uint32_t* file_page = nullptr;  // nullptr: it is here
+    bool file_mapped = false;                     // at the vCPU's page; the vCPU's hart
     std::atomic<bool> file_locked{false};
 
     std::atomic<bool> suspended{false};      // by HSM: from its exit until the vCPU runs again; other vCPUs ask for its status

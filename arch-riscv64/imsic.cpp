@@ -100,14 +100,15 @@ void install_file(Vcpu& v) noexcept {
     }
     v.context.raw<"hstatus">() |= std::uint64_t{1} << 12;
     // Where there is no frame for a table the page stays unmapped, and who stores to it delivers here: slower, and right.
-    static_cast<void>(v.machine().stage2->map(page_of(v), cpu.guest_file_page, Stage2::page_size, {.read = true, .write = true, .execute = false}, MemoryType::device));
+    v.file_mapped = v.machine().stage2->map(page_of(v), cpu.guest_file_page, Stage2::page_size, {.read = true, .write = true, .execute = false}, MemoryType::device).has_value();
 }
 
 void evict_file(Vcpu& v) noexcept {
     if (v.file_page == nullptr) return;
     using namespace file_register;
+    fence_io();  // what this hart has stored to it is there
     // When this is over, no hart stores to the page any more.
-    static_cast<void>(v.machine().stage2->unmap(page_of(v), Stage2::page_size));
+    if (std::exchange(v.file_mapped, false)) static_cast<void>(v.machine().stage2->unmap(page_of(v), Stage2::page_size));
     {
         const FileLock lock(v);
         v.file_page = nullptr;
@@ -121,7 +122,8 @@ void evict_file(Vcpu& v) noexcept {
     }
     v.context.raw<"hstatus">() &= ~hstatus::vgein;
     // One that came after the guest had last looked: the vCPU must not sleep over it.
-    if (v.file.signals()) static_cast<void>(v.post(Event::interrupt));
+    constexpr std::uint64_t external_enabled = 1 << 9;
+    if (v.file.signals() && ((read<"vsie">() & external_enabled) != 0 || v.wakes_by_any)) static_cast<void>(v.post(Event::interrupt));
 }
 
 void deliver_msi(void* vm, std::uint32_t vcpu, std::uint32_t id) noexcept {
@@ -156,7 +158,7 @@ auto file_access(Vcpu& v, DeviceAccess& d) noexcept -> bool {
     else if (const auto at = offset % Stage2::page_size; d.width == 4 && (at == 0 || at == 4)) {
         const auto id = static_cast<std::uint32_t>(d.value);
         deliver_msi(&vm, static_cast<std::uint32_t>(offset / Stage2::page_size), at == 0 ? id : __builtin_bswap32(id));
-        hfence_gvma();  // a hart may remember that the page was not mapped
+        if (vm.stage2->allowed(d.addr)) hfence_gvma();  // mapped meanwhile: this hart need only look again
     }
     return true;
 }

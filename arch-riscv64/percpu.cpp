@@ -63,7 +63,7 @@ void probe_guest_file(PerCpu& cpu) noexcept {
     const bool there = (read<"hgeie">() & 2) != 0;
     write<"hgeie">(before);
     const auto file = cpu.hal->guest_interrupt_file(1);
-    if (!there || file.page.value == 0 || file.ids < InterruptFile::ids) return;
+    if (!there || file.page.value == 0 || file.ids != InterruptFile::ids) return;  // with more of them, some would stay for the next guest
     cpu.guest_file = static_cast<volatile std::uint32_t*>(cpu.hal->phys_to_virt(file.page));
     cpu.guest_file_page = file.page;
 }

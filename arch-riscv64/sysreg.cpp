@@ -155,7 +155,10 @@ auto Arch::set(Vcpu& v, reg::Id id, std::uint64_t value, bool high) noexcept -> 
     if (v.percpu != nullptr && r.policy == Policy::vector) transfer_fp(v, false);
     auto& stored = v.context.at(*at);
     stored = (value & r.writable) | ((at->row == index<"sstatus"> ? stored : r.reset) & ~r.writable);
-    if (v.percpu != nullptr && r.policy == Policy::on_bind) transfer(v, at->row, true);
+    if (v.percpu != nullptr && r.policy == Policy::on_bind) {
+        transfer(v, at->row, true);
+        if (at->row == index<"hvip">) refresh_interrupts(v);  // external interrupts are the controller's to say
+    }
     if (v.percpu != nullptr && r.policy == Policy::vector) transfer_fp(v, true);
     restore_interrupts(sie);
     return {};

@@ -72,15 +72,20 @@ namespace {
 /// now. Those that are bound already drop what they have: a bind that this does not see yet takes its VMID after it.
 void invalidate(void* self, GuestPhysAddr, std::uint64_t) noexcept {
     auto& vm = *static_cast<Vm*>(self);
+    const auto sie = mask_interrupts();  // the thread stays on this hart, and holds no lock while others run on it
     std::atomic_thread_fence(std::memory_order_seq_cst);  // the changed entries are visible before anything walks again
     tags().renounce(vm.tag);
     for (std::uint32_t i = 0; i < vm.vcpus(); ++i) {
         auto* t = vm.vcpu(i);
         if (t == nullptr || (t->state() != State::ready && t->state() != State::running)) continue;
         // This hart's own needs no request: one that waits in its mailbox would keep it from blocking.
-        if (t->cpu() == vm.hal().this_cpu()) hfence_gvma(), hfence_vvma();
-        else ask(static_cast<Vcpu&>(*t), Vcpu::stage2_translations);
+        if (t->cpu() == vm.hal().this_cpu()) {
+            fence_io();
+            hfence_gvma();
+            hfence_vvma();
+        } else ask(static_cast<Vcpu&>(*t), Vcpu::stage2_translations);
     }
+    restore_interrupts(sie);
     for (std::uint32_t i = 0; i < vm.vcpus(); ++i)
         if (auto* t = vm.vcpu(i)) await(static_cast<Vcpu&>(*t));
     vm.await_readers();

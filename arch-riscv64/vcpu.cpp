@@ -33,6 +33,9 @@ Vcpu::Vcpu(Vm& vm, const CreateConfig& c) noexcept : VcpuCore(vm, c.id, c.hart.v
 
 auto Arch::check(const Vm& vm, const CreateConfig& c) noexcept -> Result<void> {
     if (c.entry.value % 2 != 0) return Error{Code::misaligned, "an entry point that is a multiple of 2", 2, c.entry.value};
+    if (vm.imsic.start.value % Stage2::page_size != 0)
+        return Error{Code::misaligned, "an IMSIC's address that is a multiple of 4096", Stage2::page_size, vm.imsic.start.value};
+    if (vm.imsic.size != 0 && vm.is_ram(vm.imsic.start)) return Error{Code::bad_value, "IMSICs outside the VM's memory", 0, vm.imsic.start.value};
     if (c.id >= vm.vcpus()) return Error{Code::bad_value, "a vCPU id below the VM's number of slots", vm.vcpus(), c.id};
     if (reinterpret_cast<std::uintptr_t>(c.vector_state.data()) % 16 != 0)
         return Error{Code::misaligned, "vector state aligned to 16 bytes", 16, reinterpret_cast<std::uintptr_t>(c.vector_state.data())};
@@ -159,6 +162,8 @@ auto Arch::bind(Vcpu& v, PerCpu& cpu) noexcept -> Result<void> {
     if (vm.stage2->root().value % 0x4000 != 0) return Error{Code::misaligned, "a stage-2 root aligned to 16 KiB", 0x4000, vm.stage2->root().value};
     if (vm.imsic.size != 0 && (cpu.capabilities.features >> static_cast<unsigned>(Feature::aia) & 1) == 0)
         return Error{Code::unsupported, "a hart with the AIA's registers (hvictl), for a VM with an IMSIC"};
+    if (vm.imsic.size != 0 && !vm.stage2->has_maintenance())
+        return Error{Code::no_stage2, "stage-2 tables with TLB maintenance (tlb_maintenance), for a VM with an IMSIC"};
     if (!v.vector_state.empty() && v.vector_state.size() < cpu.capabilities.vector_state)
         return Error{Code::too_small, "vector state as large as this hart's (Capabilities::vector_state)", cpu.capabilities.vector_state, v.vector_state.size()};
     if (v.state() == State::off && v.start_requested()) {
@@ -190,6 +195,7 @@ auto Arch::bind(Vcpu& v, PerCpu& cpu) noexcept -> Result<void> {
     each_guest_register(v, [&]<std::size_t I>(std::uint64_t value) { write_row<I>(value); });
     if (!v.has(Vcpu::switch_fp)) load_fp(v);
     else v.context.raw<"sstatus">() = (v.context.get<"sstatus">() & ~(sstatus::fs | sstatus::vs)) | sstatus::fs_clean | (v.has(Vcpu::has_vector) ? sstatus::vs_clean : 0);
+    execute_fences(v);  // asked for while it was unbound
     if (vm.imsic.size != 0) install_file(v);
     refresh_interrupts(v);
     restore_interrupts(sie);
@@ -210,6 +216,7 @@ void Arch::unbind(Vcpu& v) noexcept {
     tags().release(cpu.tags);
     cpu.bound = nullptr;
     v.percpu = nullptr;
+    v.mailbox_.drop(Event::fence);  // the next bind sees to it: nothing to stay awake for
     restore_interrupts(sie);
     v.move(State::ready, v.pending.kind == Pending::Kind::terminal ? State::off : State::free);
 }

@@ -93,6 +93,7 @@ public:
         -> Result<void>;
 
     inline void set_maintenance(TlbMaintenance m) noexcept { maintenance_ = m; }
+    inline auto has_maintenance() const noexcept -> bool { return maintenance_.invalidate != nullptr; }
     inline auto root() const noexcept -> HostPhysAddr { return root_; }
     inline auto levels() const noexcept -> unsigned { return levels_; }
     inline auto address_bits() const noexcept -> unsigned { return bits_; }

@@ -37,10 +37,10 @@ auto hart_of(const void* tree, std::uint32_t phandle) noexcept -> std::uint64_t 
 }
 
 /// Index of a CPU's files among the IMSICs.
-auto index_of(unsigned cpu) noexcept -> unsigned {
+auto index_of(unsigned cpu) noexcept -> std::optional<unsigned> {
     for (unsigned i = 0; i < found.count; ++i)
         if (found.harts[i] == cpu_hardware_id(cpu)) return i;
-    return 0;
+    return std::nullopt;
 }
 
 constexpr std::uint32_t eidelivery = 0x70, eithreshold = 0x72, eie = 0xC0;
@@ -51,7 +51,7 @@ void write_file(std::uint32_t number, std::uint64_t value) noexcept { asm volati
 void aia_find(const void* tree) noexcept {
     constexpr std::uint32_t supervisor_external = 9;
     for (int node = fdt_node_offset_by_compatible(tree, -1, "riscv,imsics"); node >= 0; node = fdt_node_offset_by_compatible(tree, node, "riscv,imsics")) {
-        if (cell(tree, node, "interrupts-extended", 1) != supervisor_external) continue;
+        if (found.imsic != 0 || cell(tree, node, "interrupts-extended", 1) != supervisor_external) continue;  // of several sockets' the first
         found.imsic = address(tree, node);
         found.guest_bits = cell(tree, node, "riscv,guest-index-bits").value_or(0);
         found.ids = cell(tree, node, "riscv,num-ids").value_or(0);
@@ -77,7 +77,7 @@ void aia_enable(unsigned source) noexcept {
     asm volatile("csrw 0x150, %0\ncsrs 0x151, %1" ::"r"(std::uint64_t{eie + 2 * (source / 64)}), "r"(std::uint64_t{1} << source % 64));
     if (found.aplic == 0) return;
     reg32(found.aplic + 4 * source) = 6;                                              // sourcecfg: level, high
-    reg32(found.aplic + 0x3000 + 4 * source) = index_of(0) << 18 | source;              // target
+    reg32(found.aplic + 0x3000 + 4 * source) = index_of(0).value_or(0) << 18 | source;  // target
     reg32(found.aplic + 0x1EDC) = source;                                               // setienum
     reg32(found.aplic) = 1 << 8 | 1 << 2;                                               // domaincfg: IE, DM
 }
@@ -99,8 +99,9 @@ namespace runtime {
 
 auto guest_interrupt_file(unsigned n) noexcept -> InterruptFile {
     using namespace detail;
-    if (found.imsic == 0 || n == 0 || n >> found.guest_bits != 0) return {};
-    return {found.imsic + (std::uint64_t{index_of(this_cpu())} << (12 + found.guest_bits)) + (std::uint64_t{n} << 12), found.ids};
+    const auto index = index_of(this_cpu());
+    if (!index || n == 0 || n >> found.guest_bits != 0) return {};
+    return {found.imsic + (std::uint64_t{*index} << (12 + found.guest_bits)) + (std::uint64_t{n} << 12), found.ids};
 }
 
 }  // namespace runtime

@@ -173,6 +173,7 @@ TEST_CASE("APLIC: other widths, odd offsets and places without a register read z
             CHECK(f.read(offset, width) == 0);
             f.write(offset, ~0ull, width);
         }
+    for (std::uint64_t offset = 2; offset < Aplic::size; offset += 4) f.write(offset, ~0ull);
     CHECK(f.msis().empty());
     CHECK(f.read(4 * 10) == rising);
     for (std::uint64_t offset : {0x188ull, 0x1BC0ull, 0x1CE0ull, 0x2004ull, 0x3200ull, 0x7FFCull}) {

@@ -6,6 +6,8 @@ import axvcpu;
 import axvcpu.arch;
 import axvcpu.device.plic;
 
+extern "C" auto axvcpu_probe_hvictl(std::uint64_t*) noexcept -> std::uint64_t;  // of the backend: 0 where the hart has it
+
 namespace harness {
 
 using namespace axvcpu;
@@ -46,9 +48,16 @@ inline auto canary(std::size_t row) -> std::uint64_t {
 inline auto free_in_control_block(std::string_view) -> bool { return false; }
 template <reg::Name... N>
 auto host_registers() -> std::vector<std::uint64_t> { return {arch::read<N>()...}; }
+inline auto percpu_has_aia() -> bool {
+    std::uint64_t value;
+    return axvcpu_probe_hvictl(&value) == 0;
+}
 /// The host's registers that a bind overwrites.
 inline auto host_state() {
-    return host_registers<"hedeleg", "hideleg", "hie", "hcounteren", "hgeie", "henvcfg", "htimedelta", "hgatp", "scounteren", "senvcfg", "stvec", "sscratch">();
+    const auto aia = percpu_has_aia() ? host_registers<"hvictl", "hvien", "hviprio1", "hviprio2">() : std::vector<std::uint64_t>{};
+    auto all = host_registers<"hstatus", "hvip", "hedeleg", "hideleg", "hie", "hcounteren", "hgeie", "henvcfg", "htimedelta", "hgatp", "scounteren", "senvcfg", "stvec", "sscratch">();
+    all.insert(all.end(), aia.begin(), aia.end());
+    return all;
 }
 inline auto interrupts_masked() -> bool { return (arch::read<"sstatus">() & arch::sstatus::sie) == 0; }
 /// A trapped register that the tests' fast hook reads as 77: hpmcounter3.
