@@ -72,6 +72,7 @@ def test(level, cases, product):
     elif kind == "system":
         cpu = {"aarch64": "max", "riscv64": "rv64,h=true,v=true,vlen=256", "x86_64": "max"}[arch]
         status, out = run(["python3", f"{ROOT}/tools/machine.py", "--arch", arch, "--bare", product, "--cpu", cpu, "--cpus", "1" if arch == "x86_64" else "2", "--timeout", "120",
+                           "--irqchip", "aia" if arch == "riscv64" else "auto",
                            f"--append=-r cases {'vhe=off ' if arch == 'aarch64' else ''}{cases}"], timeout=180)
     else:
         status, out = run([f"{ROOT}/test/budget/trampoline_length.sh", arch, f"{TREE}/build/{arch}"])
