@@ -173,3 +173,24 @@ TEST_CASE("what is pending for one vCPU does not show in the next", "[interrupt]
     { auto b = percpu().bind(m.vcpu(1)); REQUIRE(b); CHECK((arch::read<"hvip">() & 4) == 0); }
     { auto b = percpu().bind(m.vcpu()); CHECK((arch::read<"hvip">() & 4) != 0); }
 }
+
+GUEST(software_pending, "csrw sie, zero\nli a7, 0x735049\nli a6, 0\nli a0, 1\nli a1, 0\necall\n" REPORT "csrr a0, sip\n" REPORT);
+
+TEST_CASE("an interrupt that the guest has not taken yet is still pending after another vCPU ran", "[interrupt][R7]") {
+    Machine m(software_pending, 0, {.vcpus = 2});
+    REQUIRE(m.vcpu(1).reset(m.at(call_forever)));
+    {
+        auto b = percpu().bind(m.vcpu());
+        REQUIRE(b.run());
+        REQUIRE(b.complete());
+    }
+    {
+        auto b = percpu().bind(m.vcpu(1));
+        REQUIRE(b.run());
+    }
+    auto b = percpu().bind(m.vcpu());
+    const auto e = b.run();
+    REQUIRE(e);
+    REQUIRE(e->is<exit::Hypercall>());
+    CHECK(e->get<exit::Hypercall>()->args[0] == 2);
+}
