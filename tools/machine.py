@@ -59,6 +59,8 @@ def command(options, report_fd):
     image = options.bare or f"{ROOT}/build/{options.arch}/examples/hypervisor/hypervisor.elf"
     arguments = options.append if options.bare else " ".join(words) + " -- " + options.append
     machine = m.machine + (f",aia=aplic-imsic,aia-guests={options.aia_guests}" if options.irqchip == "aia" else "")
+    if options.irqchip == "gicv2":  # a machine that is refused
+        machine = machine.replace("gic-version=3", "gic-version=2")
     result = [m.qemu, "-M", machine, "-cpu", options.cpu or m.cpu, "-smp", str(options.cpus),
               "-m", str(memory), "-display", "none", "-net", "none", "-no-reboot", "-kernel", image, *qemu,
               "-append", arguments]

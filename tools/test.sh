@@ -229,8 +229,8 @@ linux() { # label, options of demo...: one boot
   check "linux $1" boot "${@:2}"
 }
 
-refused_line() { # CPU, words: hello on this CPU ends with status 1 and one line that says them
-  python3 "$root/tools/machine.py" --arch $arch --cpu "$1" --bare "$root/build/$arch/examples/hello/hello.elf" --timeout 60 >"$log/refused" 2>&1 </dev/null
+refused_line() { # CPU, words, further options: hello on this machine ends with status 1 and one line that says them
+  python3 "$root/tools/machine.py" --arch $arch --cpu "$1" "${@:3}" --bare "$root/build/$arch/examples/hello/hello.elf" --timeout 60 >"$log/refused" 2>&1 </dev/null
   local status=$?
   cat "$log/refused"
   [ $status = 1 ] && [ "$(grep -c . "$log/refused")" = 1 ] && grep -qF "$2" "$log/refused"
@@ -277,6 +277,7 @@ level_guests() {
     build $arch || { result "guests $arch (build)" 0 1; continue; }
     check "hello $arch" python3 "$root/tools/machine.py" --arch $arch --bare "$root/build/$arch/examples/hello/hello.elf" --timeout 60
     case $arch in
+      aarch64) check "hello aarch64, a machine with a GICv2: one line, no trap" refused_line cortex-a72 "a GICv3 or later" --irqchip gicv2 ;;
       riscv64) check "hello riscv64, a machine without H: one line, no trap" refused_line rv64,h=false "the H extension" ;;
       x86_64) check "hello x86_64, a machine without SVM: one line, no trap" refused_line max,svm=off "a CPU with SVM" ;;
     esac

@@ -10,20 +10,17 @@ GUEST(checksum_guest, "2: adrp x9, guest_vectors\nadd x9, x9, :lo12:guest_vector
 asm(".pushsection .guest_payload,\"a\"\n.balign 2048\nhostile_vectors:\n.rept 16\n.balign 128\nmrs x9, ELR_EL1\nadd x9, x9, #4\nand x9, x9, #0xFFC\norr x9, x9, #0x40000000\norr x9, x9, #0x20000\n"
     "msr ELR_EL1, x9\neret\n.endr\n.balign 2048\n.popsection");
 // The same where all of the code is to be executed, however long: go on behind the instruction.
-asm(".pushsection .guest_payload,\"a\"\n.balign 2048\nskipping_vectors:\n.rept 16\n.balign 128\nmrs x9, ELR_EL1\nadd x9, x9, #4\nmsr ELR_EL1, x9\neret\n.endr\n.balign 2048\n.popsection");
+asm(".pushsection .guest_payload,\"a\"\n.balign 2048\n.globl skipping_vectors\nskipping_vectors:\n.rept 16\n.balign 128\nmrs x9, ELR_EL1\nadd x9, x9, #4\nmsr ELR_EL1, x9\neret\n.endr\n.balign 2048\n.popsection");
 /// x0: where the random code is; every register gets a value that may be an address.
 #define HOSTILE_REGISTERS "mov x29, x0\nmovz x1, #0x0800, lsl #16\nmovz x2, #0x080A, lsl #16\nmovz x3, #0x0900, lsl #16\nadd x4, x0, #0x8000\nmov x5, #-1\nmov x6, #8\n" \
                           "movz x7, #0x7000, lsl #16\nmov sp, x4\n"
 #define HOSTILE_VECTORS "adrp x9, hostile_vectors\nadd x9, x9, :lo12:hostile_vectors\n"
-/// Translation by the kernel's table (write_tables): 39 bits of address, blocks of 1 GiB.
-#define HOSTILE_MMU "movz x10, #0x4001, lsl #16\nmovk x10, #0xE000\nmsr TTBR0_EL1, x10\nmov x10, #0xFF\nmsr MAIR_EL1, x10\nmovz x10, #0x3519\nmovk x10, #0x80, lsl #16\nmovk x10, #2, lsl #32\n" \
-                    "msr TCR_EL1, x10\nisb\nmrs x10, SCTLR_EL1\norr x10, x10, #1\norr x10, x10, #4\norr x10, x10, #0x1000\nmsr SCTLR_EL1, x10\nisb\n"
 #define HOSTILE_FP "mov x9, #3 << 20\nmsr CPACR_EL1, x9\nisb\n"
 GUEST(sweep_entry, "adrp x9, skipping_vectors\nadd x9, x9, :lo12:skipping_vectors\nmsr VBAR_EL1, x9\n" HOSTILE_FP HOSTILE_REGISTERS "br x29\n");
 GUEST(hostile_entry, HOSTILE_VECTORS "msr VBAR_EL1, x9\n" HOSTILE_FP HOSTILE_REGISTERS "br x29\n");
-GUEST(hostile_translated, HOSTILE_VECTORS "msr VBAR_EL1, x9\n" HOSTILE_FP HOSTILE_MMU HOSTILE_REGISTERS "br x29\n");
+GUEST(hostile_translated, HOSTILE_VECTORS "msr VBAR_EL1, x9\n" HOSTILE_FP MMU_ON HOSTILE_REGISTERS "br x29\n");
 // At EL0: what EL0 may write EL1 cannot execute, so EL1 goes on in its own mapping, 1 GiB above, before it takes the user's table.
-GUEST(hostile_user, HOSTILE_VECTORS "mov x10, #0x40000000\nadd x9, x9, x10\nmsr VBAR_EL1, x9\n" HOSTILE_FP HOSTILE_MMU "adr x9, 1f\nmov x10, #0x40000000\nadd x9, x9, x10\nbr x9\n"
+GUEST(hostile_user, HOSTILE_VECTORS "mov x10, #0x40000000\nadd x9, x9, x10\nmsr VBAR_EL1, x9\n" HOSTILE_FP MMU_ON "adr x9, 1f\nmov x10, #0x40000000\nadd x9, x9, x10\nbr x9\n"
                     "1: movz x10, #0x4001, lsl #16\nmovk x10, #0xF000\nmsr TTBR0_EL1, x10\nisb\ntlbi vmalle1\ndsb sy\nisb\nmsr SPSR_EL1, xzr\nmsr ELR_EL1, x0\n" HOSTILE_REGISTERS "eret\n");
 
 namespace {

@@ -69,3 +69,6 @@ inline constexpr reg::Id host_owned_id = arch::registers[arch::index<"HCR_EL2">]
 #define VECTORS "adrp x9, guest_vectors\nadd x9, x9, :lo12:guest_vectors\nmsr VBAR_EL1, x9\nisb\n"
 /// Hypercall `report`; arguments are x1 to x6.
 #define REPORT "movz w0, #0xC600, lsl #16\nhvc #0\n"
+/// Translation on, by the table at ram_base + 0x1'E000: 39 bits of address, blocks of 1 GiB. Clobbers x10.
+#define MMU_ON "movz x10, #0x4001, lsl #16\nmovk x10, #0xE000\nmsr TTBR0_EL1, x10\nmov x10, #0xFF\nmsr MAIR_EL1, x10\nmovz x10, #0x3519\nmovk x10, #0x80, lsl #16\nmovk x10, #2, lsl #32\n" \
+               "msr TCR_EL1, x10\nisb\nmrs x10, SCTLR_EL1\norr x10, x10, #1\norr x10, x10, #4\norr x10, x10, #0x1000\nmsr SCTLR_EL1, x10\nisb\n"

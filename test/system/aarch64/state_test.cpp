@@ -144,3 +144,39 @@ TEST_CASE("SVE: too little memory is an error; none hides the feature", "[misuse
     CHECK(refused.error().expected == size);
     CHECK(made->state() == State::free);
 }
+
+// Stores to 0xC002'0000 for ever, which the fourth block of its table may translate. skipping_vectors: see hostile_test.cpp.
+GUEST(store_through_table, "adrp x9, skipping_vectors\nadd x9, x9, :lo12:skipping_vectors\nmsr VBAR_EL1, x9\n" MMU_ON "movz x11, #0xC002, lsl #16\n1: str x0, [x11]\nb 1b\n");
+// Takes that block away and puts it back, for ever. x0: the block.
+GUEST(change_table, "movz x10, #0x4001, lsl #16\nmovk x10, #0xE018\n1: str xzr, [x10]\ndsb ish\ntlbi vmalle1is\ndsb ish\nisb\nstr x0, [x10]\ndsb ish\nmov x12, #20000\n2: subs x12, x12, #1\nb.ne 2b\nb 1b\n");
+
+TEST_CASE("a guest that takes a translation away while the host looks it up goes on by itself", "[smp][hostile][A26]") {
+    if (!have_cpu(1)) SKIP("one CPU");
+    constexpr auto page = ram_base + 0x2'0000;
+    constexpr std::uint64_t block = ram_base.value | 1 | 3 << 8 | 1 << 10;  // of memory, inner shareable, accessed
+    Machine m(store_through_table, 0, {.vcpus = 2});
+    auto* table = reinterpret_cast<std::uint64_t*>(m.host(ram_base + 0x1'E000));
+    table[1] = table[3] = block;
+    REQUIRE(m.stage2.protect(page, 4096, {true, false, false}));  // a permission fault does not say where: the host walks the guest's table
+    REQUIRE(m.vcpu(1).reset(m.at(change_table), block));
+    RunsOn other(1, m.vcpu(1));
+    auto b = percpu().bind(m.vcpu());
+    unsigned faults = 0, late = 0;
+    while (faults < 1'000 && late < 200) {
+        const auto e = b.run(runtime::now() + runtime::frequency() / 20);
+        REQUIRE(e);
+        if (e->is<exit::ExternalInterrupt>()) take_interrupts();
+        else if (e->is<exit::TimerExpired>()) ++late;
+        else {
+            const auto f = e->get<exit::NestedPageFault>();
+            INFO("left with " << exit_names[e->index()]);
+            REQUIRE(f);
+            REQUIRE(f->addr == page);
+            REQUIRE(f->access == Access::write);
+            ++faults;
+        }
+    }
+    CHECK(faults == 1'000);
+    m.vm.core().notify(1, Event::kick);
+    CHECK(other.wait() == Exit::index_of<exit::Kicked>());
+}
