@@ -34,7 +34,7 @@ TARGETS = {
     "aarch64": Target("arm64", 0x40200000, {1: 180, 2: 280, 3: 280, 4: 170, 5: 275, 6: 360, 7: 500, 8: 600, 9: 60, 10: 500}, {10: 1600},
                       [("E2H=0", "cortex-a72", ["--vhe", "off"]), ("VHE", "max", ["--vhe", "on"])],
                       ["qemu-system-aarch64", "-M", "virt,gic-version=3", "-cpu", "cortex-a72"], "ttyAMA0"),
-    "riscv64": Target("riscv64", 0x80200000, {1: 230, 2: 350, 3: 350, 4: 220, 5: 350, 6: 400, 7: 260, 8: 600, 9: 90, 10: 500}, {10: 1150},
+    "riscv64": Target("riscv64", 0x80200000, {1: 230, 2: 350, 3: 350, 4: 220, 5: 350, 6: 400, 7: 260, 8: 600, 9: 90, 10: 500}, {10: 1200},
                       [("Sstc", "rv64,h=true", [])], ["qemu-system-riscv64", "-M", "virt", "-cpu", "rv64"], "ttyS0"),
 }
 ARCH = sys.argv[1] if len(sys.argv) > 1 and sys.argv[1] in TARGETS else "aarch64"
