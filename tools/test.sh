@@ -152,7 +152,7 @@ level_coverage() {
   LLVM_PROFILE_FILE=$log/host.profraw timeout 600 "$dir/test/host/host-suites" -r cases >"$log/host" 2>&1
   tap "host (coverage)" "ax test host" "$log/host" $?
   llvm-profdata-22 merge -o "$profile" "$log/host.profraw"
-  local sources=("$root"/modules/*/*.cpp* "$root"/arch-*/{decode,firmware,stage2,registers,syndrome}.cppm)
+  local sources=("$root"/modules/*/*.cpp* "$root"/arch-*/{decode,firmware,stage2,registers,syndrome,imsic}.cppm)
   llvm-cov-22 show "$dir/test/host/host-suites" -instr-profile="$profile" -format=html -output-dir="$dir/report" "${sources[@]}" >/dev/null 2>&1
   llvm-cov-22 report "$dir/test/host/host-suites" -instr-profile="$profile" "${sources[@]}" 2>/dev/null | tee "$log/report" | awk 'NR > 2 && NF {printf "%-40s %s\n", $1, $10}'
   local percent; percent=$(awk '$1 == "TOTAL" {sub("%", "", $10); print $10}' "$log/report")
