@@ -178,7 +178,7 @@ suites() {
 
 # Instructions that the hostile guest's random code itself has executed, counted by the plugin: hostile ARCH CPU RAM-ADDRESS WORDS
 hostile() {
-  local arch=$1 cpu=$2 ram=$3 least=1000000 words=10000 lives=100 n d
+  local arch=$1 cpu=$2 ram=$3 least=1000000 words=10000 lives=200 n d
   [ -z "$full" ] || least=100000000 words=1000000 lives=6500
   clang-22 -O2 -shared -fPIC -Wall -Wextra -Werror -o "$root/build/count.so" "$root/tools/plugin/count.c" || { result "hostile guest $arch (plugin)" 0 1; return; }
   python3 "$root/tools/machine.py" --arch $arch --bare "$root/build/$arch-test/test/system/system-suites.elf" --cpu "$cpu" --cpus 2 --timeout $((120 + lives)) \
