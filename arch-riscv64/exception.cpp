@@ -73,7 +73,9 @@ void Arch::power_up(Vcpu& v) noexcept {
     if (armed) disarm_deadline(v);
     unbind(v);
     const auto compare = v.context.get<"vstimecmp">(), soft = v.timer_at, pending = v.context.get<"hvip">();
+    const bool suspended = v.suspended;
     static_cast<void>(restart(v, entry, arg));
+    v.suspended = suspended;  // until it runs
     v.context.set<"vstimecmp">(compare);
     v.context.set<"hvip">(pending);
     v.timer_at = soft;

@@ -174,11 +174,10 @@ auto Gicv3::sync(std::uint32_t vcpu, std::uint32_t id, Held held) noexcept -> He
     const auto asked = [&](Word& w) { return (w.load() & bit) != 0 && (w.fetch_and(~bit) & bit) != 0; };
     if (asked(b->make_active)) held.active = true;
     if (asked(b->drop_active)) held.active = false;
-    const bool dropped = held.pending && (b->drop_pending.load() & bit) != 0;
+    const bool dropped = (b->drop_pending.load() & bit) != 0;
     if (dropped) held.pending = false;
     const bool edge = (b->edge.load(relaxed) & bit) != 0;
     if (held.active) {
-        if (dropped) b->drop_pending.fetch_and(~bit);
         if ((b->latched.fetch_and(~bit) & bit) != 0 && edge) held.pending = true;  // a level is looked at again when it has been ended
     } else if ((b->enabled.load(relaxed) & bit) == 0 || (id >= 32 && (cpus_[vcpu].routed[id / 32 - 1].load(relaxed) & bit) == 0)) {
         held.pending = false;  // retired next, as pending as it was
@@ -187,6 +186,7 @@ auto Gicv3::sync(std::uint32_t vcpu, std::uint32_t id, Held held) noexcept -> He
     } else {
         held.pending = ((b->high.load() | b->latched.load()) & bit) != 0;
     }
+    if (dropped && (held.pending || held.active)) b->drop_pending.fetch_and(~bit);  // done; else retire() has to know of it
     put(b->shown_pending, bit, held.pending);
     put(b->shown_active, bit, held.active);
     return held;

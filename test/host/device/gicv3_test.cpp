@@ -298,3 +298,35 @@ TEST_CASE("what is in a CPU's hands shows in the pending and active registers, a
     CHECK(f.take(0) == 41);
     CHECK(f.gic.sync(0, 41, {.pending = true}) == Held{.pending = true});
 }
+
+TEST_CASE("what ICPENDR asked of an interrupt in a CPU's hands is asked once", "[gicv3]") {
+    Fixture f;
+    const auto ispendr = gicd + 0x204, icpendr = gicd + 0x284;
+    constexpr std::uint32_t bit = 1u << 9;
+    f.enable_spi(41, 0x80, true);
+    f.write(ispendr, bit);
+    CHECK(f.take(0) == 41);
+    f.write(icpendr, bit);                                              // the guest has acknowledged it in the same moment
+    CHECK(f.gic.sync(0, 41, {.active = true}) == Held{.active = true});
+    f.write(ispendr, bit);
+    CHECK(f.gic.sync(0, 41, {.active = true}) == Held{.pending = true, .active = true});
+    CHECK(f.gic.sync(0, 41, {.pending = true, .active = true}) == Held{.pending = true, .active = true});  // the next one stays
+    f.gic.retire(0, 41, false, false);
+    // An edge that came after it, and a line that is high still.
+    f.write(ispendr, bit);
+    CHECK(f.take(0) == 41);
+    f.write(icpendr, bit);
+    f.write(ispendr, bit);
+    CHECK(f.gic.sync(0, 41, {.pending = true}) == Held{.pending = true});
+    CHECK(f.gic.sync(0, 41, {.pending = true}) == Held{.pending = true});
+    f.enable_spi(44, 0x80);
+    f.gic.set_line(44, true);
+    CHECK(f.take(0) == 44);
+    f.write(icpendr, 1u << 12);
+    CHECK(f.gic.sync(0, 44, {.pending = true}) == Held{.pending = true});
+    CHECK(f.gic.sync(0, 44, {.active = true}) == Held{.active = true});
+    f.write(ispendr, 1u << 12);
+    f.gic.set_line(44, false);
+    f.gic.retire(0, 44, true, false);
+    CHECK((f.read(ispendr) & 1u << 12) != 0);
+}
