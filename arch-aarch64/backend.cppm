@@ -184,7 +184,7 @@ struct Arch {
     using CreateConfig = aarch64::CreateConfig;
     static constexpr const auto& registers = aarch64::registers;
 
-    [[clang::minsize]] static auto enable(PerCpu&, const HalTable&) noexcept -> Result<Capabilities>;
+    static auto enable(PerCpu&, const HalTable&) noexcept -> Result<Capabilities>;
     static auto disable(PerCpu&) noexcept -> Result<void>;
     static auto check(const Vm&, const CreateConfig&) noexcept -> Result<void>;
     static auto bind(Vcpu&, PerCpu&) noexcept -> Result<void>;
@@ -204,7 +204,7 @@ struct Arch {
     static auto reset(Vcpu&, GuestPhysAddr entry, std::uint64_t arg) noexcept -> Result<void>;
     static auto get(Vcpu&, reg::Id, bool high) noexcept -> Result<std::uint64_t>;
     static auto set(Vcpu&, reg::Id, std::uint64_t, bool high) noexcept -> Result<void>;
-    [[clang::minsize]] static auto set_debug(Vcpu&, const DebugConfig&) noexcept -> Result<void>;
+    static auto set_debug(Vcpu&, const DebugConfig&) noexcept -> Result<void>;
     static auto deadline(const Vcpu&) noexcept -> std::uint64_t;
 
 private:

@@ -75,7 +75,7 @@ auto probe_vector_length(PerCpu& cpu) noexcept -> std::uint32_t {
     return length;
 }
 
-[[clang::minsize]] auto probe(PerCpu& cpu) noexcept -> Result<void> {
+auto probe(PerCpu& cpu) noexcept -> Result<void> {
     if ((read<"CurrentEL">() >> 2 & 3) != 2) return Error{Code::unsupported, "this CPU must be at EL2 (CurrentEL)", 2, read<"CurrentEL">() >> 2};
     const auto pfr0 = read<"ID_AA64PFR0_EL1">(), mmfr0 = read<"ID_AA64MMFR0_EL1">(), mmfr1 = read<"ID_AA64MMFR1_EL1">();
     if (field(pfr0, 24) == 0)

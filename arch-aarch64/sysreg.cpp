@@ -124,7 +124,7 @@ auto on_sysreg(Vcpu& v, Esr esr, Exit& out) noexcept -> bool {
 
 namespace {
 /// Moves one register of a bound vCPU between this CPU and the context.
-[[clang::minsize]] void transfer(Vcpu& v, std::size_t row, bool to_cpu) noexcept {
+void transfer(Vcpu& v, std::size_t row, bool to_cpu) noexcept {
     const bool e2h = v.percpu->e2h;
     const auto daif = mask_interrupts();
     resume_guest_timer(v);

@@ -73,13 +73,7 @@ auto device_exit(Vcpu& v, const Access& a, GuestPhysAddr addr) noexcept -> bool 
 auto store_value(Vcpu& v, const Access& a) noexcept -> std::uint64_t {
     if (a.amo != Amo::none) return amo_result(a, v.pending.old, v.x(a.source));
     if (!a.fp) return narrow(v.x(a.reg), a.bytes);
-    if (!v.has(Vcpu::switch_fp)) {
-        std::uint64_t before;
-        asm volatile("csrr %0, sstatus" : "=r"(before));
-        asm volatile("csrs sstatus, %0" ::"r"(sstatus::fs_initial));
-        axvcpu_fp_save(&v.context);
-        asm volatile("csrw sstatus, %0" ::"r"(before));
-    }
+    if (!v.has(Vcpu::switch_fp)) with_fp([&] { axvcpu_fp_save(&v.context); });
     return narrow(v.context.get<"f">(a.reg), a.bytes);
 }
 

@@ -40,6 +40,15 @@ template <reg::Name N> [[gnu::always_inline]] inline void clear_bits(std::uint64
 }
 [[gnu::always_inline]] inline void restore_interrupts(std::uint64_t sie) noexcept { asm volatile("csrs sstatus, %0" ::"r"(sie) : "memory"); }
 
+/// Runs f with floating point and vectors on, as they may be off for the host; what it had comes back.
+template <class F>
+[[gnu::always_inline]] inline void with_fp(F f) noexcept {
+    const auto before = read<"sstatus">();
+    set_bits<"sstatus">(sstatus::fs_initial | sstatus::vs_initial);
+    f();
+    write<"sstatus">(before);
+}
+
 /// All VS-stage translations of the VMID in hgatp; all G-stage translations of every VMID. This hart's only.
 inline void hfence_vvma() noexcept { asm volatile(".option push\n.option arch, +h\nhfence.vvma\n.option pop" ::: "memory"); }
 inline void hfence_gvma() noexcept { asm volatile(".option push\n.option arch, +h\nhfence.gvma\n.option pop" ::: "memory"); }

@@ -70,6 +70,7 @@ struct PerCpu {
     volatile std::uint32_t* guest_file = nullptr;  // this hart's guest interrupt file 1; nullptr: there is none
     HostPhysAddr guest_file_page;
     std::array<std::uint64_t, 20> host{};    // host-owned registers as enable() found them
+    inline auto has(Feature f) const noexcept -> bool { return (capabilities.features >> static_cast<unsigned>(f) & 1) != 0; }
 };
 
 /// An instruction exit that waits for its answer, and what else has to be seen to before the guest goes on.

@@ -28,17 +28,12 @@ auto outstanding(const Vcpu& v) noexcept -> bool { return v.pending.kind != Pend
 
 /// A register of the guest that is in the hart while bound, unless the host uses floating point.
 void set_fp(Vcpu& v, unsigned n, std::uint64_t value) noexcept {
-    std::uint64_t before = 0;
-    if (!v.has(Vcpu::switch_fp)) {
-        asm volatile("csrr %0, sstatus" : "=r"(before));
-        asm volatile("csrs sstatus, %0" ::"r"(sstatus::fs_initial));
+    if (v.has(Vcpu::switch_fp)) v.context.raw<"f">(n) = value;
+    else with_fp([&] {
         axvcpu_fp_save(&v.context);
-    }
-    v.context.raw<"f">(n) = value;
-    if (!v.has(Vcpu::switch_fp)) {
+        v.context.raw<"f">(n) = value;
         axvcpu_fp_load(&v.context);
-        asm volatile("csrw sstatus, %0" ::"r"(before));
-    }
+    });
     v.context.raw<"sstatus">() |= sstatus::fs;  // dirty
     write<"vsstatus">(read<"vsstatus">() | sstatus::fs);
 }

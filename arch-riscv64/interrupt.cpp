@@ -21,7 +21,7 @@ void refresh_interrupts(Vcpu& v) noexcept {
     const bool waits = external(v);
     if (waits) set_bits<"hvip">(interrupt_bits::vs_external);
     else clear_bits<"hvip">(interrupt_bits::vs_external);
-    if ((v.percpu->capabilities.features >> static_cast<unsigned>(Feature::aia) & 1) != 0) write<"hvictl">(waits ? hvictl_external : hvictl_none);
+    if (v.percpu->has(Feature::aia)) write<"hvictl">(waits ? hvictl_external : hvictl_none);
     // The guest itself takes the software interrupt away, by sip.SSIP.
     if (v.software_interrupt.load(std::memory_order_relaxed) && v.software_interrupt.exchange(false)) set_bits<"hvip">(interrupt_bits::vs_software);
     if (v.has(Vcpu::soft_timer) && guest_time(v) >= v.timer_at) {

@@ -18,9 +18,9 @@ void each_host_register(const PerCpu& cpu, F f) noexcept {
     std::size_t slot = 0;
     const auto one = [&]<reg::Name... N>(bool there) { ((there ? f.template operator()<index<N>>(slot) : void(), ++slot), ...); };
     one.template operator()<"hedeleg", "hideleg", "hie", "hcounteren", "hgeie", "henvcfg", "htimedelta", "hgatp", "hvip", "hstatus", "scounteren", "senvcfg">(true);
-    const bool stateen = (cpu.capabilities.features >> static_cast<unsigned>(Feature::state_enable) & 1) != 0;
+    const bool stateen = cpu.has(Feature::state_enable);
     one.template operator()<"hstateen0", "sstateen0">(stateen);
-    one.template operator()<"hvictl", "hvien", "hviprio1", "hviprio2">((cpu.capabilities.features >> static_cast<unsigned>(Feature::aia) & 1) != 0);
+    one.template operator()<"hvictl", "hvien", "hviprio1", "hviprio2">(cpu.has(Feature::aia));
 }
 
 /// Which modes of hgatp stick, and how many bits of VMID.
@@ -48,16 +48,15 @@ auto probe_timer() noexcept -> bool {
 
 auto probe_vector() noexcept -> std::uint64_t {
     std::uint64_t vlenb = 0;
-    asm volatile("csrs sstatus, %0" ::"r"(sstatus::vs_initial));
-    const bool there = axvcpu_probe_vlenb(&vlenb) == 0;
-    asm volatile("csrc sstatus, %0" ::"r"(sstatus::vs));
+    bool there = false;
+    with_fp([&] { there = axvcpu_probe_vlenb(&vlenb) == 0; });
     return there ? vlenb : 0;
 }
 
 /// One guest interrupt file is used: the bound vCPU's. There is one where the hart has its bit in hgeie and the host names its page.
 void probe_guest_file(PerCpu& cpu) noexcept {
     cpu.guest_file = nullptr;
-    if ((cpu.capabilities.features >> static_cast<unsigned>(Feature::aia) & 1) == 0 || cpu.hal->guest_interrupt_file == nullptr) return;
+    if (!cpu.has(Feature::aia) || cpu.hal->guest_interrupt_file == nullptr) return;
     const auto before = read<"hgeie">();
     write<"hgeie">(2);
     const bool there = (read<"hgeie">() & 2) != 0;

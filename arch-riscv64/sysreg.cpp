@@ -101,19 +101,16 @@ void transfer(Vcpu& v, std::size_t row, bool to_hart) noexcept {
 /// The floating-point registers between hart and context, where the host does not use them.
 void transfer_fp(Vcpu& v, bool to_hart) noexcept {
     if (v.has(Vcpu::switch_fp)) return;
-    std::uint64_t before;
-    asm volatile("csrr %0, sstatus" : "=r"(before));
-    asm volatile("csrs sstatus, %0" ::"r"(sstatus::fs_initial));
     const bool vectors = v.has(Vcpu::has_vector);
-    if (vectors) asm volatile("csrs sstatus, %0" ::"r"(sstatus::vs_initial));
-    if (to_hart) {
-        axvcpu_fp_load(&v.context);
-        if (vectors) axvcpu_vector_load(&v.context, v.vector_state.data());
-    } else {
-        axvcpu_fp_save(&v.context);
-        if (vectors) axvcpu_vector_save(&v.context, v.vector_state.data());
-    }
-    asm volatile("csrw sstatus, %0" ::"r"(before));
+    with_fp([&] {
+        if (to_hart) {
+            axvcpu_fp_load(&v.context);
+            if (vectors) axvcpu_vector_load(&v.context, v.vector_state.data());
+        } else {
+            axvcpu_fp_save(&v.context);
+            if (vectors) axvcpu_vector_save(&v.context, v.vector_state.data());
+        }
+    });
     if (to_hart) v.context.raw<"sstatus">() |= sstatus::fs | (vectors ? sstatus::vs : 0);
 }
 

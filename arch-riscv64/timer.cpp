@@ -15,7 +15,7 @@ auto to_host(const Vcpu& v, std::uint64_t guest) noexcept -> std::uint64_t {
     const auto host = guest - v.machine().time_delta;
     return host < guest ? no_deadline : host;  // beyond the end of time; the offset is never positive
 }
-auto hart_has_sstc(const Vcpu& v) noexcept -> bool { return (v.percpu->capabilities.features >> static_cast<unsigned>(Feature::sstc) & 1) != 0; }
+auto hart_has_sstc(const Vcpu& v) noexcept -> bool { return v.percpu->has(Feature::sstc); }
 
 auto host_timer(const Vcpu& v) noexcept -> std::uint64_t {
     return hart_has_sstc(v) ? read<"stimecmp">() : v.hal->timer();

@@ -96,11 +96,11 @@ void write_host_owned(const Vcpu& v, TlbTag tag) noexcept {
     write<"hcounteren">(2);  // time; no counter of the machine
     // Sstc where it is given; cache-block operations, where an invalidation also writes back; no Svpbmt, no hardware A/D.
     write<"henvcfg">((v.has(Vcpu::has_sstc) ? std::uint64_t{1} << 63 : 0) | 0xD0);
-    if ((v.percpu->capabilities.features >> static_cast<unsigned>(Feature::state_enable) & 1) != 0) {  // envcfg; with an IMSIC its registers, too
+    if (v.percpu->has(Feature::state_enable)) {  // envcfg; with an IMSIC its registers, too
         constexpr std::uint64_t envcfg = std::uint64_t{1} << 62, aia = std::uint64_t{7} << 58;
         write<"hstateen0">(envcfg | (vm.imsic.size != 0 ? aia : 0));
     }
-    if ((v.percpu->capabilities.features >> static_cast<unsigned>(Feature::aia) & 1) != 0) {
+    if (v.percpu->has(Feature::aia)) {
         write<"hvien">(0);
         write<"hviprio1">(0);
         write<"hviprio2">(0);
@@ -118,16 +118,6 @@ void each_guest_register(Vcpu& v, Move move) noexcept {
         constexpr auto feature = registers[I].feature;
         if (feature == Feature::base || (features >> static_cast<unsigned>(feature) & 1) != 0) move.template operator()<I>(value);
     });
-}
-
-/// Runs f with floating point and vectors on, as they may be off for the host.
-template <class F>
-void with_fp(F f) noexcept {
-    std::uint64_t before;
-    asm volatile("csrr %0, sstatus" : "=r"(before));
-    asm volatile("csrs sstatus, %0" ::"r"(sstatus::fs_initial | sstatus::vs_initial) : "memory");
-    f();
-    asm volatile("csrw sstatus, %0" ::"r"(before) : "memory");
 }
 
 void load_fp(Vcpu& v) noexcept {
@@ -160,7 +150,7 @@ auto Arch::bind(Vcpu& v, PerCpu& cpu) noexcept -> Result<void> {
     if ((cpu.capabilities.levels_mask >> levels & 1) == 0 || vm.stage2->address_bits() > guest_address_bits(levels))
         return Error{Code::unsupported, "stage-2 tables of a depth that this hart walks (mask of levels)", cpu.capabilities.levels_mask, levels};
     if (vm.stage2->root().value % 0x4000 != 0) return Error{Code::misaligned, "a stage-2 root aligned to 16 KiB", 0x4000, vm.stage2->root().value};
-    if (vm.imsic.size != 0 && (cpu.capabilities.features >> static_cast<unsigned>(Feature::aia) & 1) == 0)
+    if (vm.imsic.size != 0 && !cpu.has(Feature::aia))
         return Error{Code::unsupported, "a hart with the AIA's registers (hvictl), for a VM with an IMSIC"};
     if (vm.imsic.size != 0 && !vm.stage2->has_maintenance())
         return Error{Code::no_stage2, "stage-2 tables with TLB maintenance (tlb_maintenance), for a VM with an IMSIC"};
@@ -172,7 +162,7 @@ auto Arch::bind(Vcpu& v, PerCpu& cpu) noexcept -> Result<void> {
     if (!v.move(State::free, State::ready)) return Vcpu::bad_state("a vCPU in state free", State::free, v.state());
 
     const auto sie = mask_interrupts();
-    const bool hart_sstc = (cpu.capabilities.features >> static_cast<unsigned>(Feature::sstc) & 1) != 0;
+    const bool hart_sstc = cpu.has(Feature::sstc);
     v.settle_on(here);
     v.wakes_by_any = false;
     v.percpu = &cpu;

@@ -45,10 +45,9 @@ private:
     };
     struct Msi { std::uint32_t hart, id; };
     class Sending;
-    // None of these is on the way of an exit that matters.
-    [[clang::minsize]] void write(std::uint32_t offset, std::uint32_t value, Sending&) noexcept;
-    [[clang::minsize]] auto read(std::uint32_t offset) const noexcept -> std::uint32_t;
-    [[clang::minsize]] void configure(Source&, std::uint32_t value) noexcept;
+    void write(std::uint32_t offset, std::uint32_t value, Sending&) noexcept;
+    auto read(std::uint32_t offset) const noexcept -> std::uint32_t;
+    void configure(Source&, std::uint32_t value) noexcept;
     void set_pending(Source&) noexcept;
     void forward(Source&, Sending&) noexcept;
     template <class F> void for_each_named(std::uint32_t offset, std::uint32_t value, F) noexcept;
