@@ -74,17 +74,16 @@ void take_interrupts() {
     runtime::unmask_interrupts();
     runtime::mask_interrupts();
 }
-void RunsOn::Work::operator()() noexcept {
-    auto b = percpu().bind(vcpu);
-    while (b) {
+auto run_on(Vcpu<Host>::Bound& b, std::uint64_t deadline) noexcept -> Result<const Exit&> {
+    for (;;) {
         const auto e = b.run(deadline);
-        if (!e) return;
-        if (!e->is<exit::ExternalInterrupt>()) {
-            reason = e->index();
-            return;
-        }
+        if (!e || !e->is<exit::ExternalInterrupt>()) return e;
         take_interrupts();
     }
+}
+void RunsOn::Work::operator()() noexcept {
+    auto b = percpu().bind(vcpu);
+    if (const auto e = run_on(b, deadline)) reason = e->index();
 }
 
 void Host::wake(std::uint32_t, std::uint32_t) noexcept { wake_count.fetch_add(1); }

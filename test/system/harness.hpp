@@ -108,6 +108,9 @@ public:
     Vcpu<Host>* vcpus[4]{};
 };
 
+/// Runs until an exit that is not the host's interrupt; those are taken. Any CPU.
+auto run_on(Vcpu<Host>::Bound&, std::uint64_t deadline = no_deadline) noexcept -> Result<const Exit&>;
+
 /// A vCPU runs on another CPU, until an exit that is not the host's interrupt.
 class RunsOn {
 public:

@@ -59,9 +59,8 @@ struct Ring {
         auto b = percpu().bind(m.vcpu(id));
         ++ready;
         while (b && !over) {
-            const auto e = b.run(runtime::now() + 30 * runtime::frequency());
+            const auto e = run_on(b, runtime::now() + 30 * runtime::frequency());
             if (!e || e->is<exit::TimerExpired>()) { lost = true; break; }
-            if (e->is<exit::ExternalInterrupt>()) take_interrupts();
             if (!e->is<exit::Kicked>()) continue;
             if (++kicks == wanted) break;
             m.vm.core().notify((id + 1) % cpus, Event::kick);
@@ -145,16 +144,10 @@ TEST_CASE("guests that fence each other without end all come to an end", "[smp][
     for (unsigned i = 1; i < cpus; ++i) REQUIRE(m.vcpu(i).reset(m.at(fence_others), 2'000));
     std::vector<std::unique_ptr<RunsOn>> others;
     for (unsigned i = 1; i < cpus; ++i) others.push_back(std::make_unique<RunsOn>(i, m.vcpu(i)));
-    std::size_t mine = Exit::reasons;
     auto b = percpu().bind(m.vcpu());
-    for (;;) {
-        const auto e = b.run();
-        REQUIRE(e);
-        mine = e->index();
-        if (!e->is<exit::ExternalInterrupt>()) break;
-        take_interrupts();
-    }
-    CHECK(mine == Exit::index_of<exit::Hypercall>());
+    const auto e = run_on(b);
+    REQUIRE(e);
+    CHECK(e->is<exit::Hypercall>());
     for (auto& o : others) CHECK(o->wait() == Exit::index_of<exit::Hypercall>());
 }
 
@@ -166,9 +159,8 @@ TEST_CASE("one clock for the VM: no vCPU ever shows less than another has shown,
     auto look = [&](unsigned id) noexcept {
         auto b = percpu().bind(m.vcpu(id));
         for (unsigned i = 0; b && i < 4;) {
-            const auto e = b.run();
+            const auto e = run_on(b);
             if (!e) return;
-            if (e->is<exit::ExternalInterrupt>()) take_interrupts();
             const auto h = e->get<exit::Hypercall>();
             if (!h) continue;
             went_back += h->args[0] < last;

@@ -16,12 +16,9 @@ GUEST(t32_refused, AT_EL0(0x30, ".hword 0x4280, 0xBF08, 0x6825, 0xDF00\n"));
 namespace {
 constexpr std::uint64_t from_aarch32 = exception + 0x600, svc32 = 0x11, data_abort_lower = 0x24;
 auto leave(Vcpu<Host>::Bound& b) -> Exit {
-    for (;;) {
-        const auto e = b.run();
-        REQUIRE(e);
-        if (!e->is<exit::ExternalInterrupt>()) return *e;
-        take_interrupts();
-    }
+    const auto e = run_on(b);
+    REQUIRE(e);
+    return *e;
 }
 }  // namespace
 

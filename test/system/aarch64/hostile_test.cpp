@@ -79,20 +79,15 @@ TEST_CASE("a hostile guest harms nobody but itself", "[hostile]") {
     const unsigned number = GENERATE(1u, 2u, 3u, 4u, 5u, 6u, 7u, 8u, 9u);
     const unsigned seed = hostile_seed(number), lives = wanted("lives", 100);
     INFO("seed " << seed);
-    std::mt19937 random(seed);
     Neighbour neighbour;
-    Tally tally;
-    // Slices are real time, so a busy machine sees fewer exits a life: go on until there have been enough.
-    for (unsigned n = 0; n < lives || (tally.left() < 700 && n < 2'000); ++n, ++tally.restarts) {
-        constexpr std::array<const unsigned char*, 4> modes{hostile_entry, hostile_translated, hostile_user, hostile_translated};
-        Machine m(modes[n % 4], ram_base.value + code_offset,
-                  {.policy = {.secure_calls = n / 2 % 2 != 0, .system_registers = n % 3 == 0, .yields = true}, .vcpus = 2, .controller = n / 4 % 2 == 0});
-        write_tables(m);
-        auto* code = reinterpret_cast<std::uint32_t*>(m.host(ram_base + code_offset));
-        write_code(random, code);
-        live(m, random, tally);
-        neighbour.look();
-    }
+    const auto tally = live_many(seed, lives, neighbour,
+        [](std::optional<Machine>& m, unsigned n) {
+            constexpr std::array<const unsigned char*, 4> modes{hostile_entry, hostile_translated, hostile_user, hostile_translated};
+            m.emplace(modes[n % 4], ram_base.value + code_offset, Config{.policy = {.secure_calls = n / 2 % 2 != 0, .system_registers = n % 3 == 0, .yields = true}, .vcpus = 2, .controller = n / 4 % 2 == 0});
+            write_tables(*m);
+        },
+        [](std::mt19937& random, Machine& m) { write_code(random, reinterpret_cast<std::uint32_t*>(m.host(ram_base + code_offset))); });
+    CHECK(tally.restarts >= lives);
     using namespace exit;
     judge(tally, neighbour, lives, number == 9, {Exit::index_of<Hypercall>(), Exit::index_of<MmioRead>(), Exit::index_of<MmioWrite>(), Exit::index_of<SysRegRead>(),
           Exit::index_of<SysRegWrite>(), Exit::index_of<Halt>(), Exit::index_of<NestedPageFault>(), Exit::index_of<SendIpi>(), Exit::index_of<TimerExpired>(),

@@ -23,8 +23,7 @@ auto run_to_report(Vcpu<Host>::Bound& b, bool host_interrupts = true) -> std::ar
         }
         REQUIRE(host_interrupts);
         REQUIRE(e->is<exit::ExternalInterrupt>());
-        runtime::unmask_interrupts();
-        runtime::mask_interrupts();
+        take_interrupts();
     }
     FAIL("no report");
     return {};
@@ -306,8 +305,7 @@ TEST_CASE("a guest that lets its physical timer fire for ever keeps no host inte
     e = b.run(runtime::now() + 10 * runtime::frequency());
     REQUIRE(e);
     CHECK(e->is<exit::ExternalInterrupt>());
-    runtime::unmask_interrupts();
-    runtime::mask_interrupts();
+    take_interrupts();
     CHECK(count == 1);
 }
 

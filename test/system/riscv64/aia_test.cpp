@@ -52,14 +52,11 @@ private:
 };
 
 auto run_to_report(Vcpu<Host>::Bound& b) -> exit::Hypercall {
-    for (;;) {
-        const auto e = b.run();
-        REQUIRE(e);
-        if (const auto h = e->get<exit::Hypercall>()) return *h;
-        INFO("left with " << exit_names[e->index()]);
-        REQUIRE(e->is<exit::ExternalInterrupt>());
-        take_interrupts();
-    }
+    const auto e = run_on(b);
+    REQUIRE(e);
+    INFO("left with " << exit_names[e->index()]);
+    REQUIRE(e->is<exit::Hypercall>());
+    return *e->get<exit::Hypercall>();
 }
 
 /// In memory, and in the hart where it has files.
@@ -161,13 +158,9 @@ TEST_CASE("no message is lost while its vCPU moves between harts, and none comes
             continue;
         }
         auto b = percpu().bind(m.vcpu());
-        for (;;) {
-            const auto e = b.run(slice);
-            REQUIRE(e);
-            end = e->index();
-            if (!e->is<exit::ExternalInterrupt>()) break;
-            take_interrupts();
-        }
+        const auto e = run_on(b, slice);
+        REQUIRE(e);
+        end = e->index();
     }
     CHECK(end == Exit::index_of<exit::Hypercall>());
     CHECK(sender.wait() == Exit::index_of<exit::Hypercall>());

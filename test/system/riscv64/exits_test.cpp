@@ -331,8 +331,7 @@ TEST_CASE("a host interrupt ends the run, pending and not acknowledged", "[event
     REQUIRE(e);
     CHECK(e->is<exit::ExternalInterrupt>());
     CHECK(taken == 0);
-    runtime::unmask_interrupts();
-    runtime::mask_interrupts();
+    take_interrupts();
     CHECK(taken == 1);
 }
 

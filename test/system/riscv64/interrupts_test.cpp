@@ -46,8 +46,7 @@ auto next(Machine& m, Vcpu<Host>::Bound& b) -> Report {
         const auto e = b.run(runtime::now() + 30 * runtime::frequency());
         REQUIRE(e);
         if (e->is<exit::ExternalInterrupt>()) {
-            runtime::unmask_interrupts();
-            runtime::mask_interrupts();
+            take_interrupts();
             continue;
         }
         if (const auto w = e->get<exit::MmioWrite>()) {

@@ -244,8 +244,7 @@ TEST_CASE("a host interrupt ends the guest, pending, and a deadline does", "[hos
     static_cast<void>(leaves<exit::ExternalInterrupt>(b));
     static unsigned taken = 0;
     runtime::set_handler(3, [](unsigned) { ++taken; });
-    runtime::unmask_interrupts();
-    runtime::mask_interrupts();
+    take_interrupts();
     CHECK(taken == 1);
     const auto until = runtime::now() + runtime::frequency() / 50;
     const auto e = b.run(until);
