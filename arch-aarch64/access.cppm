@@ -21,6 +21,13 @@ template <std::size_t I, bool E2h = false>
     asm volatile("msr S%c1_%c2_C%c3_C%c4_%c5, %0" :: "r"(value),
                  "i"(r.op0), "i"(E2h ? r.op1_e2h : r.op1), "i"(r.crn), "i"(r.crm), "i"(r.op2) : "memory");
 }
+/// The same for registers that nothing of EL2 depends on: the compiler may order memory around it as it likes.
+template <std::size_t I, bool E2h = false>
+[[gnu::always_inline]] inline void load_row(std::uint64_t value) noexcept {
+    constexpr Sysreg r = registers[I].encoding;
+    asm volatile("msr S%c1_%c2_C%c3_C%c4_%c5, %0" :: "r"(value),
+                 "i"(r.op0), "i"(E2h ? r.op1_e2h : r.op1), "i"(r.crn), "i"(r.crm), "i"(r.op2));
+}
 template <reg::Name N, bool E2h = false>
 [[gnu::always_inline]] inline auto read() noexcept -> std::uint64_t { return read_row<index<N>, E2h>(); }
 template <reg::Name N, bool E2h = false>

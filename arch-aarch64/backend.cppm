@@ -56,9 +56,20 @@ struct HostDebug {
     DebugRegisters registers{};
 };
 
+/// EL2's registers as a vCPU needs them on a CPU, but for the ones that are alike for all vCPUs. VTTBR_EL2 without the VMID.
+struct HostOwned {
+    std::uint64_t mdcr = 0, cptr = 0, cnthctl = 0, vtcr = 0, vmpidr = 0, cntvoff = 0, vttbr = 0, hcr = 0;
+    std::uint64_t features = 0;  // with registers of their own at EL1 that the guest has, and this CPU
+};
+/// Those of them that mean something to the host, too, as enable() found them: unbind gives them back.
+struct HostRegisters { std::uint64_t mdcr = 0, cptr = 0, cnthctl = 0, cntvoff = 0, vttbr = 0, mdscr = 0, ich_hcr = 0, hcr = 0, mpam2 = 0; };
+
 /// One physical CPU. Touched by that CPU only, but for `tags`.
 struct PerCpu {
+    static constexpr std::uint64_t not_enabled = ~std::uint64_t{0};
+    HostRegisters host;
     bool enabled = false, e2h = false;
+    std::uint64_t epoch = not_enabled;                   // another number, of the whole machine's, with each change of what bind() looks at
     CpuId id{};
     const HalTable* hal = nullptr;
     Vcpu* bound = nullptr;
@@ -70,7 +81,7 @@ struct PerCpu {
     std::uint64_t sre_el1 = 0, sre_el2 = 0;              // as enable() found them
     DebugRegisters host_debug{};                         // the host's, while a vCPU's are loaded
     std::uint64_t host_os_lock = 0;
-    std::array<std::uint64_t, 32> host{};                // host-owned registers as enable() found them
+    std::array<std::uint64_t, 24> owned{};               // the other ones as enable() found them: disable() gives them back
     std::uint32_t vector_length = 0;                     // bytes of a Z register; 0: no SVE
     std::uint64_t host_zcr = 0;                          // ZCR_EL2 as enable() found it: apart, as CPTR_EL2 may trap it
     // What guests see, at CRm * 8 + op2: those without SVE, those with it.
@@ -112,6 +123,9 @@ public:
 
     Pending pending;
     PerCpu* percpu = nullptr;                // while bound
+    std::uint64_t fits = 0;                  // epoch of the CPU that has been found to fit, and for which `el2` and `usual_work` are right
+    HostOwned el2;
+    std::uint32_t usual_work = 0;            // `work` at bind, but for what the guest itself decides
     const HalTable* hal;
     const std::uint64_t* id_registers = nullptr;  // while bound: what this guest sees, at CRm * 8 + op2
 
@@ -129,6 +143,7 @@ public:
         has_sve = 512,           ///< Z, P and FFR are switched
         debug_loaded = 1024,     ///< the CPU's debug registers are not the host's
         host_steps = 2048,       ///< PSTATE.SS is set before each entry
+        guest_owns_interrupts = 4096,  ///< they are passed through
     };
     std::uint32_t work = 0;
     inline auto has(Work w) const noexcept -> bool { return (work & w) != 0; }
@@ -146,7 +161,6 @@ public:
     std::array<std::uint64_t, 4> ap0{}, ap1{};
 
     std::uint64_t run_deadline = no_deadline;
-    std::uint64_t armed_for = 0;             // what the compare register holds
     bool physical_armed = false;             // the compare register stands (also) for the guest's physical timer
     bool physical_line = false;              // that timer's line, as the controller was told
     std::uint64_t timer_control = 0;         // CNTV_CTL_EL0 while the host runs: no timer of a guest fires there
@@ -156,8 +170,7 @@ public:
 
     /// What of the CPU's features this guest has. Requires: bound.
     inline auto features() const noexcept -> std::uint64_t {
-        constexpr auto sve = std::uint64_t{1} << static_cast<unsigned>(Feature::sve);
-        return percpu->capabilities.features & (has(has_sve) ? ~std::uint64_t{0} : ~sve);
+        return percpu->capabilities.features & (has(has_sve) ? ~std::uint64_t{0} : ~bit(Feature::sve));
     }
     inline auto machine() const noexcept -> Vm& { return static_cast<Vm&>(vm()); }
     inline auto mailbox() noexcept -> Mailbox& { return mailbox_; }
@@ -187,8 +200,8 @@ struct Arch {
     static auto enable(PerCpu&, const HalTable&) noexcept -> Result<Capabilities>;
     static auto disable(PerCpu&) noexcept -> Result<void>;
     static auto check(const Vm&, const CreateConfig&) noexcept -> Result<void>;
-    static auto bind(Vcpu&, PerCpu&) noexcept -> Result<void>;
-    static void unbind(Vcpu&) noexcept;
+    static auto bind(Vcpu&, PerCpu&, CpuId here) noexcept -> Result<void>;
+    static void unbind(Vcpu&, CpuId here) noexcept;
     static auto run(Vcpu&, std::uint64_t deadline, CpuId here) noexcept -> bool;
     [[gnu::always_inline]] static inline auto complete(Vcpu& v, std::uint64_t value) noexcept -> Result<void> {
         if (v.pending.kind == Pending::Kind::hypercall) [[likely]] {  // the hardware has moved the PC
@@ -212,6 +225,7 @@ private:
     static auto complete_other(Vcpu&, std::uint64_t value) noexcept -> const Error*;
     static auto complete_rare(Vcpu&, std::uint64_t value) noexcept -> const Error*;
     static void power_up(Vcpu&) noexcept;
+    static auto settle_in(Vcpu&, PerCpu&, CpuId here) noexcept -> Result<void>;
 };
 
 /// What a fast hook finds in its FastExit. X19 to X29 are there for a register access only.
@@ -271,11 +285,17 @@ auto repeat_sgi(Vcpu&, std::uint32_t id) noexcept -> bool;
 auto interrupt_waits(Vcpu&) noexcept -> bool;   ///< something is posted, pending in the model or in a list register
 void drop_interrupts(Vcpu&) noexcept;           ///< unbound: everything goes back to the model, as at a reset
 auto on_interrupt(Vcpu&, Exit& out) noexcept -> bool;
-void load_interrupts(Vcpu&) noexcept;
-void save_interrupts(Vcpu&) noexcept;
+void move_more_priorities(Vcpu&, bool to_cpu) noexcept;
+void load_list_registers(Vcpu&) noexcept;
+void save_list_registers(Vcpu&) noexcept;
+inline constexpr std::uint64_t ich_hcr_en = 1;
 // timer.cpp
 void arm_deadline(Vcpu&) noexcept;
-void resume_guest_timer(Vcpu&) noexcept;
+inline void resume_guest_timer(Vcpu& v) noexcept {
+    if (!v.has(Vcpu::timer_paused)) return;
+    write_el1<"CNTV_CTL_EL0">(v.has(Vcpu::host_extensions), v.timer_control);
+    v.set(Vcpu::timer_paused, false);
+}
 void move_physical_timer(Vcpu&, bool to_cpu) noexcept;
 /// Nothing of the guest's timer interrupts the host between exit and entry.
 [[gnu::always_inline]] inline void pause_guest_timer(Vcpu& v) noexcept {
@@ -293,21 +313,29 @@ void move_physical_timer(Vcpu&, bool to_cpu) noexcept;
         }
     }
 }
-void disarm_deadline(Vcpu&) noexcept;
+inline void disarm_deadline(Vcpu& v) noexcept {
+    v.run_deadline = no_deadline;
+    if (!v.has(Vcpu::deadline_armed)) return;
+    write_el1<"CNTP_CTL">(v.has(Vcpu::host_extensions), 0);
+    v.set(Vcpu::deadline_armed, false);
+}
 auto guest_counter(const Vcpu&) noexcept -> std::uint64_t;
 auto physical_timer_deadline(const Vcpu&) noexcept -> std::uint64_t;
-// fp.cpp. Requires: FP, and SVE where the vCPU has it, not trapped at EL2.
-void save_fp(Vcpu&) noexcept;
-void load_fp(const Vcpu&) noexcept;
+// fp.cpp
 /// Gives V<n> a value, and clears the rest of Z<n>. Requires: the state is in memory.
 void set_vector(Vcpu&, unsigned n, std::uint64_t low, std::uint64_t high) noexcept;
 auto sve_state_bytes(std::uint32_t vector_length) noexcept -> std::uint32_t;
+// percpu.cpp
+auto next_epoch() noexcept -> std::uint64_t;
+// bind.cpp
+auto fit(Vcpu&, PerCpu&, CpuId here) noexcept -> Result<void>;
 // debug.cpp. Requires: bound, interrupts masked.
 void load_debug(Vcpu&) noexcept;
 void unload_debug(Vcpu&) noexcept;
-void route_debug_exceptions(const Vcpu&) noexcept;
-// tlb.cpp
-auto tags() noexcept -> TlbTagDomain&;
+auto debug_routing(const PerCpu&, const HostDebug&) noexcept -> std::uint64_t;
+/// The machine's VMIDs.
+inline constinit TlbTagDomain all_tags;
+inline auto tags() noexcept -> TlbTagDomain& { return all_tags; }
 
 extern "C" {
 auto axvcpu_enter(Context*, std::uint64_t host_vbar) noexcept -> std::uint64_t;
@@ -319,6 +347,16 @@ void axvcpu_sve_load(const void* state) noexcept;
 auto axvcpu_sve_length() noexcept -> std::uint64_t;
 void axvcpu_fp_save_host(std::uint64_t*) noexcept;
 void axvcpu_fp_load_host(const std::uint64_t*) noexcept;
+}
+
+// Requires: FP, and SVE where the vCPU has it, not trapped at EL2.
+inline void save_fp(Vcpu& v) noexcept {
+    axvcpu_fp_save(&v.context);
+    if (v.has(Vcpu::has_sve)) [[unlikely]] axvcpu_sve_save(v.vector_state.data());
+}
+inline void load_fp(const Vcpu& v) noexcept {
+    axvcpu_fp_load(&v.context);  // first: writing V clears the rest of Z
+    if (v.has(Vcpu::has_sve)) [[unlikely]] axvcpu_sve_load(v.vector_state.data());
 }
 
 }  // namespace axvcpu::aarch64

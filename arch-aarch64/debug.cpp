@@ -37,7 +37,7 @@ void write_debug_registers(const DebugRegisters& r) noexcept {
 
 }  // namespace
 
-/// The debug registers of this CPU as the vCPU needs them. Nothing is written for one that has no use for them.
+/// The debug registers of this CPU as the vCPU needs them. Nothing but MDSCR_EL1 is written for one that has no use for them.
 void load_debug(Vcpu& v) noexcept {
     const auto& d = v.debug;
     const auto guest = v.context.get<"MDSCR_EL1">();
@@ -56,16 +56,16 @@ void load_debug(Vcpu& v) noexcept {
     isb();
 }
 
+/// Requires: they are not the host's.
 void unload_debug(Vcpu& v) noexcept {
-    if (!v.has(Vcpu::debug_loaded)) return;
     write_debug_registers(v.percpu->host_debug);
     write<"OSLAR_EL1">(v.percpu->host_os_lock);
     v.set(Vcpu::debug_loaded, false);
 }
 
 /// MDCR_EL2: TDCC, TTRF, TPMS, TDRA, TDOSA, TDA, TPM, TPMCR; HPMN as it is: all counters stay the host's. TDE where the host debugs.
-void route_debug_exceptions(const Vcpu& v) noexcept {
-    write<"MDCR_EL2">((v.percpu->host[1] & 0x1F) | 1u << 27 | 1u << 19 | 1u << 14 | 7u << 9 | 3u << 5 | (v.debug.active ? 1u << 8 : 0));
+auto debug_routing(const PerCpu& cpu, const HostDebug& d) noexcept -> std::uint64_t {
+    return (cpu.host.mdcr & 0x1F) | 1u << 27 | 1u << 19 | 1u << 14 | 7u << 9 | 3u << 5 | (d.active ? 1u << 8 : 0);
 }
 
 auto Arch::set_debug(Vcpu& v, const DebugConfig& config) noexcept -> Result<void> {
@@ -90,10 +90,11 @@ auto Arch::set_debug(Vcpu& v, const DebugConfig& config) noexcept -> Result<void
         next.registers[5 + 2 * i] = ((std::uint64_t{1} << w.bytes) - 1) << first << 5 | (w.read ? 1u : 0u) << 3 | (w.write ? 1u : 0u) << 4 | at_el1_and_el0 | enabled;
     }
     v.debug = next;
+    v.fits = 0;
     if (v.percpu == nullptr) return {};
     const auto daif = mask_interrupts();
     v.set(Vcpu::host_steps, next.step);
-    route_debug_exceptions(v);
+    write<"MDCR_EL2">(debug_routing(*v.percpu, next));
     load_debug(v);
     restore_interrupts(daif);
     return {};

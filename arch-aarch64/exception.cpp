@@ -95,7 +95,7 @@ void Arch::power_up(Vcpu& v) noexcept {
     auto& cpu = *v.percpu;
     const auto entry = v.pending.addr;
     const auto arg = v.pending.arg;
-    unbind(v);
+    unbind(v, cpu.id);
     // The timers go on while the CPU is off: one of them may be what is to wake it.
     const auto keep = std::array{v.context.get<"CNTV_CVAL_EL0">(), v.context.get<"CNTV_CTL_EL0">(), v.context.get<"CNTP_CVAL_EL0">(), v.context.get<"CNTP_CTL_EL0">()};
     static_cast<void>(reset(v, entry, arg));
@@ -103,7 +103,7 @@ void Arch::power_up(Vcpu& v) noexcept {
     v.context.set<"CNTV_CTL_EL0">(keep[1]);
     v.context.set<"CNTP_CVAL_EL0">(keep[2]);
     v.context.set<"CNTP_CTL_EL0">(keep[3]);
-    static_cast<void>(bind(v, cpu));
+    static_cast<void>(bind(v, cpu, cpu.id));
 }
 
 namespace {

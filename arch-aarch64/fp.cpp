@@ -5,16 +5,6 @@ import std;
 
 namespace axvcpu::aarch64 {
 
-void save_fp(Vcpu& v) noexcept {
-    axvcpu_fp_save(&v.context);
-    if (v.has(Vcpu::has_sve)) axvcpu_sve_save(v.vector_state.data());
-}
-
-void load_fp(const Vcpu& v) noexcept {
-    axvcpu_fp_load(&v.context);  // first: writing V clears the rest of Z
-    if (v.has(Vcpu::has_sve)) axvcpu_sve_load(v.vector_state.data());
-}
-
 void set_vector(Vcpu& v, unsigned n, std::uint64_t low, std::uint64_t high) noexcept {
     v.context.raw<"V">(n) = low;
     v.context.raw<"V">(n, true) = high;

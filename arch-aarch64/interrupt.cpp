@@ -22,7 +22,7 @@ struct ListRegister {
     auto is(std::uint64_t bits) const noexcept -> bool { return (value & bits) != 0; }
 };
 
-constexpr std::uint64_t hcr_en = 1, hcr_underflow = 1 << 1, hcr_none_pending = 1 << 3;
+constexpr std::uint64_t hcr_en = ich_hcr_en, hcr_underflow = 1 << 1, hcr_none_pending = 1 << 3;
 
 /// This CPU's part of the distributor: makes the timer's physical interrupt active (it is not signalled any more) or inactive.
 void set_timer_active(const Vcpu& v, bool active) noexcept {
@@ -233,6 +233,7 @@ void drop_interrupts(Vcpu& v) noexcept {
             const auto n = static_cast<unsigned>(std::countr_zero(used));
             c.retire(c.self, v.id(), v.lr[n], ListRegister{v.saved_lr[n]}.is(ListRegister::pending), false);
         }
+        if (v.lr_used != 0) static_cast<void>(v.post(Event::interrupt));  // what is pending there has to be taken again
         if (v.timer_linked) c.line(c.self, v.id(), virtual_timer, false);
         if (v.physical_line) c.line(c.self, v.id(), 30, false);
     }
@@ -241,40 +242,35 @@ void drop_interrupts(Vcpu& v) noexcept {
     v.lr_overflow = v.timer_linked = v.physical_line = false;
 }
 
-void load_interrupts(Vcpu& v) noexcept {
-    write<"ICC_SRE_EL1">(7);  // a guest may have changed it where it can be changed
-    if (v.machine().passthrough_interrupts) return write<"ICH_HCR_EL2">(0);
-    write<"ICH_VMCR_EL2">(v.vmcr);
-    write<"ICH_AP0R0_EL2">(v.ap0[0]);
-    write<"ICH_AP1R0_EL2">(v.ap1[0]);
-    if (v.percpu->priority_words > 1) { write<"ICH_AP0R1_EL2">(v.ap0[1]); write<"ICH_AP1R1_EL2">(v.ap1[1]); }
-    if (v.percpu->priority_words > 2) {
-        write<"ICH_AP0R2_EL2">(v.ap0[2]); write<"ICH_AP1R2_EL2">(v.ap1[2]);
-        write<"ICH_AP0R3_EL2">(v.ap0[3]); write<"ICH_AP1R3_EL2">(v.ap1[3]);
+/// The active priorities beyond 32 levels, where the CPU has more.
+void move_more_priorities(Vcpu& v, bool to_cpu) noexcept {
+    const auto move = [&]<reg::Name N>(std::uint64_t& value) { to_cpu ? write<N>(value) : void(value = read<N>()); };
+    move.operator()<"ICH_AP0R1_EL2">(v.ap0[1]);
+    move.operator()<"ICH_AP1R1_EL2">(v.ap1[1]);
+    if (v.percpu->priority_words == 2) return;
+    move.operator()<"ICH_AP0R2_EL2">(v.ap0[2]);
+    move.operator()<"ICH_AP1R2_EL2">(v.ap1[2]);
+    move.operator()<"ICH_AP0R3_EL2">(v.ap0[3]);
+    move.operator()<"ICH_AP1R3_EL2">(v.ap1[3]);
+}
+
+/// What the last CPU left. The list registers of this one are empty.
+void load_list_registers(Vcpu& v) noexcept {
+    for (auto used = v.lr_used; used != 0; used &= used - 1) {
+        const auto n = static_cast<unsigned>(std::countr_zero(used));
+        write_list_register(n, v.saved_lr[n]);
     }
-    for (unsigned n = 0; n < v.percpu->list_registers; ++n) write_list_register(n, (v.lr_used >> n & 1) != 0 ? v.saved_lr[n] : 0);
-    write<"ICH_HCR_EL2">(v.vm().controller() ? hcr_en : 0);
     v.lr_overflow = false;
     isb();
     refresh_interrupts(v);  // also finds out whether the guest had ended its timer's interrupt before it left its last CPU
     if (v.timer_linked) set_timer_active(v, true);
 }
 
-void save_interrupts(Vcpu& v) noexcept {
-    disarm_deadline(v);
-    if (v.machine().passthrough_interrupts) return;
+void save_list_registers(Vcpu& v) noexcept {
     for (auto used = v.lr_used; used != 0; used &= used - 1) {
         const auto n = static_cast<unsigned>(std::countr_zero(used));
         v.saved_lr[n] = read_list_register(n);
         write_list_register(n, 0);
-    }
-    v.vmcr = read<"ICH_VMCR_EL2">();
-    v.ap0[0] = read<"ICH_AP0R0_EL2">();
-    v.ap1[0] = read<"ICH_AP1R0_EL2">();
-    if (v.percpu->priority_words > 1) { v.ap0[1] = read<"ICH_AP0R1_EL2">(); v.ap1[1] = read<"ICH_AP1R1_EL2">(); }
-    if (v.percpu->priority_words > 2) {
-        v.ap0[2] = read<"ICH_AP0R2_EL2">(); v.ap1[2] = read<"ICH_AP1R2_EL2">();
-        v.ap0[3] = read<"ICH_AP0R3_EL2">(); v.ap1[3] = read<"ICH_AP1R3_EL2">();
     }
     if (v.timer_linked) set_timer_active(v, false);  // the next vCPU here has a timer of its own
 }

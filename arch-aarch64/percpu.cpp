@@ -12,20 +12,47 @@ namespace {
 
 constexpr auto field(std::uint64_t value, unsigned low) noexcept -> std::uint32_t { return value >> low & 0xF; }
 
-/// Calls f.operator()<Row>(slot) for each register that bind() overwrites and that the host may have had a value in.
+void find_host_registers(PerCpu& cpu) noexcept {
+    cpu.host = {.mdcr = read<"MDCR_EL2">(), .cptr = read<"CPTR_EL2">(), .cnthctl = read<"CNTHCTL_EL2">(), .cntvoff = read<"CNTVOFF_EL2">(),
+                .vttbr = read<"VTTBR_EL2">(), .mdscr = read<"MDSCR">(), .ich_hcr = read<"ICH_HCR_EL2">(), .hcr = read<"HCR_EL2">(),
+                .mpam2 = cpu.has_mpam ? read<"MPAM2_EL2">() : 0};
+}
+
+/// Calls f.operator()<Row>(slot) for each register that nothing but EL1 and EL0 under HCR_EL2.VM is subject to: the SDK's from enable()
+/// to disable().
 template <class F>
-void each_host_register(const PerCpu& cpu, F f) noexcept {
+void each_owned_register(const PerCpu& cpu, F f) noexcept {
     std::size_t slot = 0;
     const auto one = [&]<reg::Name... N>(bool there) {
         ((there ? f.template operator()<index<N>>(slot) : void(), ++slot), ...);
     };
-    one.template operator()<"HSTR_EL2", "MDCR_EL2", "CPTR_EL2", "VTTBR_EL2", "VTCR_EL2", "VPIDR_EL2", "VMPIDR_EL2",
-                            "CNTVOFF_EL2", "CNTHCTL_EL2", "MDSCR", "ICH_HCR_EL2", "ICH_VMCR_EL2">(true);
+    one.template operator()<"HSTR_EL2", "VTCR_EL2", "VPIDR_EL2", "VMPIDR_EL2", "ICH_VMCR_EL2">(true);
     one.template operator()<"HCRX_EL2">(cpu.has_hcx);
     one.template operator()<"HFGRTR_EL2", "HFGWTR_EL2", "HFGITR_EL2", "HDFGRTR_EL2", "HDFGWTR_EL2">(cpu.has_fgt);
     one.template operator()<"HFGRTR2_EL2", "HFGWTR2_EL2", "HFGITR2_EL2", "HDFGRTR2_EL2", "HDFGWTR2_EL2">(cpu.has_fgt2);
-    one.template operator()<"MPAM2_EL2">(cpu.has_mpam);
-    one.template operator()<"HCR_EL2">(true);  // last: it gives the others their meaning
+}
+
+/// What is alike for all vCPUs: written once.
+void write_constants(const PerCpu& cpu) noexcept {
+    write<"HSTR_EL2">(0);
+    write<"VPIDR_EL2">(read<"MIDR_EL1">());
+    if (cpu.has_hcx) write<"HCRX_EL2">(0);
+    if (cpu.has_fgt) {  // positive bits trap nothing, negative ones keep away what is not switched
+        write<"HFGRTR_EL2">(0);
+        write<"HFGWTR_EL2">(0);
+        write<"HFGITR_EL2">(0);
+        write<"HDFGRTR_EL2">(0);
+        write<"HDFGWTR_EL2">(0);
+    }
+    if (cpu.has_fgt2) {  // all of what they know is newer than what is switched: bits of negative polarity alone
+        write<"HFGRTR2_EL2">(0);
+        write<"HFGWTR2_EL2">(0);
+        write<"HFGITR2_EL2">(0);
+        write<"HDFGRTR2_EL2">(0);
+        write<"HDFGWTR2_EL2">(0);
+    }
+    for (unsigned n = 0; n < cpu.list_registers; ++n) write_list_register(n, 0);
+    isb();
 }
 
 /// The ID registers as guests see them, with the fields that a mask cannot express.
@@ -129,8 +156,11 @@ auto Arch::enable(PerCpu& cpu, const HalTable& hal) noexcept -> Result<Capabilit
     cpu.capabilities.list_registers = cpu.list_registers;
     if (!tags().add(cpu.tags, cpu.capabilities.tag_bits))
         return Error{Code::unsupported, "more VMIDs than CPUs", std::uint64_t{1} << cpu.capabilities.tag_bits, 0};
-    each_host_register(cpu, [&]<std::size_t I>(std::size_t slot) { cpu.host[slot] = read_row<I>(); });
+    find_host_registers(cpu);
+    each_owned_register(cpu, [&]<std::size_t I>(std::size_t slot) { cpu.owned[slot] = read_row<I>(); });
+    write_constants(cpu);
     show_features(cpu);
+    cpu.epoch = next_epoch();
     cpu.enabled = true;
     return cpu.capabilities;
 }
@@ -141,18 +171,19 @@ auto Arch::disable(PerCpu& cpu) noexcept -> Result<void> {
     if (cpu.hal->this_cpu() != cpu.id)
         return Error{Code::wrong_cpu, "the CPU that was enabled", static_cast<std::uint64_t>(cpu.id), static_cast<std::uint64_t>(cpu.hal->this_cpu())};
     tags().remove(cpu.tags);
+    each_owned_register(cpu, [&]<std::size_t I>(std::size_t slot) { write_row<I>(cpu.owned[slot]); });
     write<"ICC_SRE_EL1">(cpu.sre_el1);
     write<"ICC_SRE_EL2">(cpu.sre_el2);
     isb();
     cpu.enabled = false;
+    cpu.epoch = PerCpu::not_enabled;
     cpu.trusted = nullptr;
     return {};
 }
 
-/// Back to what the host had; everything of the guest has been saved before.
-void restore_host(PerCpu& cpu) noexcept {
-    each_host_register(cpu, [&]<std::size_t I>(std::size_t slot) { write_row<I>(cpu.host[slot]); });
-    isb();
+auto next_epoch() noexcept -> std::uint64_t {
+    constinit static std::atomic<std::uint64_t> last{0};
+    return last.fetch_add(1, std::memory_order_relaxed) + 1;
 }
 
 }  // namespace axvcpu::aarch64

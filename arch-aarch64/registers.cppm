@@ -22,6 +22,7 @@ struct Sysreg {
 
 /// What a CPU may lack. Bits of Capabilities::features.
 enum class Feature : std::uint8_t { base, aarch32_el0, pauth, vhe, gicv3_link, sve, ras, count };
+constexpr auto bit(Feature f) noexcept -> std::uint64_t { return std::uint64_t{1} << static_cast<unsigned>(f); }
 
 using reg::Policy;
 using Register = reg::Register<Sysreg, Feature>;

@@ -183,6 +183,7 @@ auto Arch::set(Vcpu& v, reg::Id id, std::uint64_t value, bool high) noexcept -> 
         const auto mode = value & 0x1F;
         if (mode != 0 && mode != 4 && mode != 5 && mode != 0x10)
             return Error{Code::bad_value, "PSTATE.M of EL0 or EL1", 5, mode};
+        v.fits = 0;  // bind() looks at it
         if (mode == 0x10 && v.percpu != nullptr && !v.percpu->has(Feature::aarch32_el0))
             return Error{Code::bad_value, "PSTATE.M of a state that this CPU has: no AArch32", 0, mode};
     }

@@ -38,19 +38,9 @@ void arm_deadline(Vcpu& v) noexcept {
     }
     const auto target = std::min(v.run_deadline, physical);
     if (target == no_deadline) return disarm_deadline(v);
-    if (target != v.armed_for) {
-        write_el1<"CNTP_CVAL">(e2h, target);
-        v.armed_for = target;
-    }
+    write_el1<"CNTP_CVAL">(e2h, target);
     write_el1<"CNTP_CTL">(e2h, 1);
     v.set(Vcpu::deadline_armed, true);
-}
-
-void disarm_deadline(Vcpu& v) noexcept {
-    v.run_deadline = no_deadline;
-    if (!v.has(Vcpu::deadline_armed)) return;
-    write_el1<"CNTP_CTL">(v.percpu->e2h, 0);
-    v.set(Vcpu::deadline_armed, false);
 }
 
 /// EL1's physical timer where it is the guest's: into this CPU at bind; out of it, and off, at unbind.
@@ -65,12 +55,6 @@ void move_physical_timer(Vcpu& v, bool to_cpu) noexcept {
         c.set<"CNTP_CTL_EL0">(read_el1<"CNTP_CTL">(e2h));
         write_el1<"CNTP_CTL">(e2h, 0);
     }
-}
-
-void resume_guest_timer(Vcpu& v) noexcept {
-    if (!v.has(Vcpu::timer_paused)) return;
-    write_el1<"CNTV_CTL_EL0">(v.percpu->e2h, v.timer_control);
-    v.set(Vcpu::timer_paused, false);
 }
 
 auto Arch::deadline(const Vcpu& v) noexcept -> std::uint64_t {

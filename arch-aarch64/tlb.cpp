@@ -1,4 +1,4 @@
-// TLB maintenance for stage 2, and the machine's VMIDs.
+// TLB maintenance for stage 2.
 module axvcpu.aarch64;
 import std;
 import axvcpu.hal;
@@ -6,11 +6,6 @@ import axvcpu.stage2;
 import axvcpu.tlb_tag;
 
 namespace axvcpu::aarch64 {
-
-auto tags() noexcept -> TlbTagDomain& {
-    constinit static TlbTagDomain domain;
-    return domain;
-}
 
 namespace {
 

@@ -15,6 +15,7 @@ import :registers;
 import :decode;
 import :firmware;
 import :imsic;
+import :access;
 
 export namespace axvcpu::riscv64 {
 
@@ -59,9 +60,19 @@ struct CreateConfig {
     std::span<std::byte> vector_state{};      ///< Capabilities::vector_state bytes, 16-byte aligned; none hides the extension
 };
 
+/// HS-mode's registers as a vCPU needs them on a hart, but for the ones that are alike for all vCPUs. hgatp without the VMID.
+struct HostOwned {
+    std::uint64_t hedeleg = 0, henvcfg = 0, hstateen0 = 0, htimedelta = 0, hgatp = 0;
+    std::uint64_t features = 0;  // with registers of their own that the guest has, and this hart
+};
+/// Those that mean something to the host, too, as enable() found them: unbind gives them back.
+struct HostRegisters { std::uint64_t hgatp = 0, hstatus = 0, scounteren = 0, senvcfg = 0, sstateen0 = 0; };
+
 /// One hart. Touched by that hart only, but for `tags`.
 struct PerCpu {
+    static constexpr std::uint64_t not_enabled = ~std::uint64_t{0};
     bool enabled = false;
+    std::uint64_t epoch = not_enabled;             // another number, of the whole machine's, with each enable()
     CpuId id{};
     const HalTable* hal = nullptr;
     Vcpu* bound = nullptr;
@@ -69,7 +80,8 @@ struct PerCpu {
     TlbTagCpu tags;
     volatile std::uint32_t* guest_file = nullptr;  // this hart's guest interrupt file 1; nullptr: there is none
     HostPhysAddr guest_file_page;
-    std::array<std::uint64_t, 20> host{};    // host-owned registers as enable() found them
+    HostRegisters host;
+    std::array<std::uint64_t, 16> owned{};         // the other host-owned registers as enable() found them: disable() gives them back
     inline auto has(Feature f) const noexcept -> bool { return (capabilities.features >> static_cast<unsigned>(f) & 1) != 0; }
 };
 
@@ -112,6 +124,9 @@ public:
     Pending pending;
     PerCpu* percpu = nullptr;                // while bound
     const HalTable* hal;
+    std::uint64_t fits = 0;                  // epoch of the hart that has been found to fit, and for which `hs` and `usual_work` are right
+    HostOwned hs;
+    std::uint32_t usual_work = 0;            // `work` at bind, but for what the guest itself decides
 
     /// What an entry or an exit has to see to beyond the usual: bits of one word, so that the usual is one test.
     enum Work : std::uint32_t {
@@ -123,6 +138,7 @@ public:
         has_sstc = 32,           ///< the guest's timer is vstimecmp
         fast_hook = 64,          ///< `fast_exit` is asked first
         resumes = 128,           ///< `suspended` is taken back at the next entry
+        hart_sstc = 256,         ///< the host's timer is stimecmp
     };
     std::uint32_t work = 0;
     inline auto has(Work w) const noexcept -> bool { return (work & w) != 0; }
@@ -182,8 +198,8 @@ struct Arch {
     static auto enable(PerCpu&, const HalTable&) noexcept -> Result<Capabilities>;
     static auto disable(PerCpu&) noexcept -> Result<void>;
     static auto check(const Vm&, const CreateConfig&) noexcept -> Result<void>;
-    static auto bind(Vcpu&, PerCpu&) noexcept -> Result<void>;
-    static void unbind(Vcpu&) noexcept;
+    static auto bind(Vcpu&, PerCpu&, CpuId here) noexcept -> Result<void>;
+    static void unbind(Vcpu&, CpuId here) noexcept;
     static auto run(Vcpu&, std::uint64_t deadline, CpuId here) noexcept -> bool;
     [[gnu::always_inline]] static inline auto complete(Vcpu& v, std::uint64_t value) noexcept -> Result<void> {
         if (v.pending.kind == Pending::Kind::hypercall) [[likely]] {
@@ -219,6 +235,7 @@ private:
     static auto retry_other(Vcpu&) noexcept -> const Error*;
     static auto restart(Vcpu&, GuestPhysAddr entry, std::uint64_t arg) noexcept -> Result<void>;  ///< reset() but for the interrupt file
     static void power_up(Vcpu&) noexcept;
+    static auto settle_in(Vcpu&, PerCpu&, CpuId here) noexcept -> Result<void>;
 };
 
 /// What a fast hook finds in its FastExit. s0 to s11, gp and tp are there for a CSR access only.
@@ -289,17 +306,35 @@ auto file_access(Vcpu&, DeviceAccess&) noexcept -> bool;  ///< a vCPU's page; fa
 // timer.cpp
 auto guest_time(const Vcpu&) noexcept -> std::uint64_t;
 void set_guest_timer(Vcpu&, std::uint64_t at) noexcept;
-void arm_deadline(Vcpu&) noexcept;
-void disarm_deadline(Vcpu&) noexcept;
+void arm_by_hal(Vcpu&, std::uint64_t at) noexcept;   ///< where the hart has no stimecmp; likewise the next
+void disarm_by_hal(Vcpu&) noexcept;
+auto soft_deadline(const Vcpu&) noexcept -> std::uint64_t;  ///< host time at which the guest's timer fires that is not in the hart
+[[gnu::always_inline]] inline void arm_deadline(Vcpu& v) noexcept {
+    auto at = v.run_deadline;
+    if (v.has(Vcpu::soft_timer)) [[unlikely]] at = std::min(at, soft_deadline(v));
+    if (at == no_deadline) return;
+    v.work |= Vcpu::deadline_armed;
+    if (!v.has(Vcpu::hart_sstc)) [[unlikely]] return arm_by_hal(v, at);
+    v.host_timer = read<"stimecmp">();
+    if (at < v.host_timer) write<"stimecmp">(at);
+}
+[[gnu::always_inline]] inline void disarm_deadline(Vcpu& v) noexcept {
+    v.set(Vcpu::deadline_armed, false);
+    if (v.has(Vcpu::hart_sstc)) [[likely]] write<"stimecmp">(v.host_timer);
+    else disarm_by_hal(v);
+}
 // tlb.cpp
-auto tags() noexcept -> TlbTagDomain&;
+inline constinit TlbTagDomain all_tags;  ///< the machine's VMIDs
+inline auto tags() noexcept -> TlbTagDomain& { return all_tags; }
 void execute_fences(Vcpu&) noexcept;
 /// The vCPUs of `v`'s VM whose hart ids are in the mask (SBI: bit n is hart base + n; base all ones is every one).
 /// Errors of the mask: invalid_param.
 auto for_each_hart(Vcpu& v, std::uint64_t mask, std::uint64_t base, void (*f)(Vcpu& self, Vcpu& target, std::uint32_t), std::uint32_t argument) noexcept -> SbiError;
 void remote_fence(Vcpu& self, std::uint64_t mask, std::uint64_t base, std::uint32_t kinds) noexcept;
-// percpu.cpp
-void restore_host(PerCpu&) noexcept;
+// bind.cpp
+auto delegated(const Vcpu&) noexcept -> std::uint64_t;  ///< hedeleg
+void load_fp(Vcpu&) noexcept;
+void save_fp(Vcpu&) noexcept;
 
 extern "C" {
 auto axvcpu_enter(SwitchState*) noexcept -> SwitchState*;

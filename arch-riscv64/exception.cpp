@@ -66,7 +66,7 @@ void Arch::power_up(Vcpu& v) noexcept {
     const auto arg = v.pending.arg;
     const bool armed = v.has(Vcpu::deadline_armed);  // inside run(); what is bound starts without
     if (armed) disarm_deadline(v);
-    unbind(v);
+    unbind(v, cpu.id);
     const auto compare = v.context.get<"vstimecmp">(), soft = v.timer_at, pending = v.context.get<"hvip">();
     const bool suspended = v.suspended;
     static_cast<void>(restart(v, entry, arg));
@@ -74,7 +74,7 @@ void Arch::power_up(Vcpu& v) noexcept {
     v.context.set<"vstimecmp">(compare);
     v.context.set<"hvip">(pending);
     v.timer_at = soft;
-    static_cast<void>(bind(v, cpu));
+    static_cast<void>(bind(v, cpu, cpu.id));
     if (armed) arm_deadline(v);
     v.wakes_by_any = true;  // nothing is enabled after a reset, and yet its timer has to wake it
 }

@@ -12,15 +12,27 @@ namespace {
 
 constexpr std::uint64_t henvcfg_stce = std::uint64_t{1} << 63;
 
-/// Calls f.operator()<Row>(slot) for each register that bind() overwrites and that the host may have had a value in.
+/// Calls f.operator()<Row>(slot) for each register that only VS- and VU-mode are subject to: the SDK's from enable() to disable().
 template <class F>
-void each_host_register(const PerCpu& cpu, F f) noexcept {
+void each_owned_register(const PerCpu& cpu, F f) noexcept {
     std::size_t slot = 0;
     const auto one = [&]<reg::Name... N>(bool there) { ((there ? f.template operator()<index<N>>(slot) : void(), ++slot), ...); };
-    one.template operator()<"hedeleg", "hideleg", "hie", "hcounteren", "hgeie", "henvcfg", "htimedelta", "hgatp", "hvip", "hstatus", "scounteren", "senvcfg">(true);
-    const bool stateen = cpu.has(Feature::state_enable);
-    one.template operator()<"hstateen0", "sstateen0">(stateen);
+    one.template operator()<"hedeleg", "hideleg", "hie", "hcounteren", "hgeie", "henvcfg", "htimedelta", "hvip">(true);
+    one.template operator()<"hstateen0">(cpu.has(Feature::state_enable));
     one.template operator()<"hvictl", "hvien", "hviprio1", "hviprio2">(cpu.has(Feature::aia));
+}
+
+/// What is alike for all vCPUs: written once.
+void write_constants(const PerCpu& cpu) noexcept {
+    write<"hideleg">(interrupt_bits::all);
+    write<"hie">(0);
+    write<"hgeie">(0);
+    write<"hcounteren">(2);  // time; no counter of the machine
+    if (!cpu.has(Feature::aia)) return;
+    write<"hvien">(0);
+    write<"hviprio1">(0);
+    write<"hviprio2">(0);
+    write<"hvictl">(hvictl_none);
 }
 
 /// Which modes of hgatp stick, and how many bits of VMID.
@@ -80,7 +92,6 @@ auto probe(PerCpu& cpu) noexcept -> Result<void> {
         return Error{Code::unsupported, "a timer: the Sstc extension (henvcfg.STCE), or a host that lends its own (LendsTimer)"};
     const auto vlenb = probe_vector();
     caps.vector_state = static_cast<std::uint32_t>(32 * vlenb);
-    const auto bit = [](Feature f) { return std::uint64_t{1} << static_cast<unsigned>(f); };
     caps.features = (sstc ? bit(Feature::sstc) : 0) | (axvcpu_probe_hstateen0(&value) == 0 ? bit(Feature::state_enable) : 0) | (vlenb != 0 ? bit(Feature::vector) : 0) |
                     (axvcpu_probe_hvictl(&value) == 0 && axvcpu_probe_vsiselect(&value) == 0 ? bit(Feature::aia) : 0);
     probe_guest_file(cpu);
@@ -95,12 +106,19 @@ auto Arch::enable(PerCpu& cpu, const HalTable& hal) noexcept -> Result<Capabilit
     cpu.id = hal.this_cpu();
     const auto sie = mask_interrupts();
     const auto found = probe(cpu);
-    if (found) each_host_register(cpu, [&]<std::size_t I>(std::size_t slot) { cpu.host[slot] = read_row<I>(); });
+    if (found) {
+        cpu.host = {.hgatp = read<"hgatp">(), .hstatus = read<"hstatus">(), .scounteren = read<"scounteren">(), .senvcfg = read<"senvcfg">(),
+                    .sstateen0 = cpu.has(Feature::state_enable) ? read<"sstateen0">() : 0};
+        each_owned_register(cpu, [&]<std::size_t I>(std::size_t slot) { cpu.owned[slot] = read_row<I>(); });
+    }
     restore_interrupts(sie);
     if (!found) return found.error();
     // Without VMIDs every bind drops all translations; one number beside 0 still tells the VMs of a hart apart.
     if (!tags().add(cpu.tags, std::max(cpu.capabilities.tag_bits, 1u)))
         return Error{Code::unsupported, "more VMIDs than harts", std::uint64_t{1} << cpu.capabilities.tag_bits, 0};
+    write_constants(cpu);
+    constinit static std::atomic<std::uint64_t> epochs{0};
+    cpu.epoch = epochs.fetch_add(1, std::memory_order_relaxed) + 1;
     cpu.enabled = true;
     return cpu.capabilities;
 }
@@ -111,13 +129,10 @@ auto Arch::disable(PerCpu& cpu) noexcept -> Result<void> {
     if (cpu.hal->this_cpu() != cpu.id)
         return Error{Code::wrong_cpu, "the CPU that was enabled", static_cast<std::uint64_t>(cpu.id), static_cast<std::uint64_t>(cpu.hal->this_cpu())};
     tags().remove(cpu.tags);
+    each_owned_register(cpu, [&]<std::size_t I>(std::size_t slot) { write_row<I>(cpu.owned[slot]); });
     cpu.enabled = false;
+    cpu.epoch = PerCpu::not_enabled;
     return {};
-}
-
-/// Back to what the host had; everything of the guest has been saved before.
-void restore_host(PerCpu& cpu) noexcept {
-    each_host_register(cpu, [&]<std::size_t I>(std::size_t slot) { write_row<I>(cpu.host[slot]); });
 }
 
 }  // namespace axvcpu::riscv64

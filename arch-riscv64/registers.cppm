@@ -17,6 +17,7 @@ struct Csr {
 /// What a hart may lack. Bits of Capabilities::features.
 /// aia: the CSRs that the Advanced Interrupt Architecture gives a hypervisor.
 enum class Feature : std::uint8_t { base, sstc, state_enable, vector, aia, count };
+constexpr auto bit(Feature f) noexcept -> std::uint64_t { return std::uint64_t{1} << static_cast<unsigned>(f); }
 
 using reg::Policy;
 using Register = reg::Register<Csr, Feature>;

@@ -15,16 +15,6 @@ auto to_host(const Vcpu& v, std::uint64_t guest) noexcept -> std::uint64_t {
     const auto host = guest - v.machine().time_delta;
     return host < guest ? no_deadline : host;  // beyond the end of time; the offset is never positive
 }
-auto hart_has_sstc(const Vcpu& v) noexcept -> bool { return v.percpu->has(Feature::sstc); }
-
-auto host_timer(const Vcpu& v) noexcept -> std::uint64_t {
-    return hart_has_sstc(v) ? read<"stimecmp">() : v.hal->timer();
-}
-void set_host_timer(const Vcpu& v, std::uint64_t at) noexcept {
-    if (hart_has_sstc(v)) write<"stimecmp">(at);
-    else v.hal->set_timer(at);
-}
-
 }  // namespace
 
 void set_guest_timer(Vcpu& v, std::uint64_t at) noexcept {
@@ -37,18 +27,13 @@ void set_guest_timer(Vcpu& v, std::uint64_t at) noexcept {
     arm_deadline(v);
 }
 
-void arm_deadline(Vcpu& v) noexcept {
-    const auto at = std::min(v.run_deadline, v.has(Vcpu::soft_timer) ? to_host(v, v.timer_at) : no_deadline);
-    if (at == no_deadline) return;
-    v.host_timer = host_timer(v);
-    if (at < v.host_timer) set_host_timer(v, at);
-    v.set(Vcpu::deadline_armed, true);
-}
+auto soft_deadline(const Vcpu& v) noexcept -> std::uint64_t { return to_host(v, v.timer_at); }
 
-void disarm_deadline(Vcpu& v) noexcept {
-    set_host_timer(v, v.host_timer);
-    v.set(Vcpu::deadline_armed, false);
+void arm_by_hal(Vcpu& v, std::uint64_t at) noexcept {
+    v.host_timer = v.hal->timer();
+    if (at < v.host_timer) v.hal->set_timer(at);
 }
+void disarm_by_hal(Vcpu& v) noexcept { v.hal->set_timer(v.host_timer); }
 
 auto Arch::deadline(const Vcpu& v) noexcept -> std::uint64_t {
     if (v.percpu != nullptr) return no_deadline;

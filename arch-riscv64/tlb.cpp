@@ -1,4 +1,4 @@
-// TLB maintenance and fences on other harts, and the machine's VMIDs. A hart's fences work on that hart alone, so the others are
+// TLB maintenance and fences on other harts. A hart's fences work on that hart alone, so the others are
 // asked by their vCPUs' mailboxes.
 module axvcpu.riscv64;
 import std;
@@ -9,11 +9,6 @@ import axvcpu.tlb_tag;
 import axvcpu.vm;
 
 namespace axvcpu::riscv64 {
-
-auto tags() noexcept -> TlbTagDomain& {
-    constinit static TlbTagDomain domain;
-    return domain;
-}
 
 void execute_fences(Vcpu& v) noexcept {
     const auto kinds = v.fences.exchange(0);

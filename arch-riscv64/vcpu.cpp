@@ -1,4 +1,4 @@
-// A vCPU's life: reset, bind, run, unbind.
+// A vCPU's life: creation, reset, run. bind.cpp has the rest.
 module axvcpu.riscv64;
 import std;
 import axvcpu.result;
@@ -66,12 +66,6 @@ auto Arch::reset(Vcpu& v, GuestPhysAddr entry, std::uint64_t arg) noexcept -> Re
     return ok;
 }
 
-/// Everything that a guest handles itself: misaligned, access and page faults, illegal instructions, its own calls; breakpoints where the
-/// host does not want them.
-void delegate(const Vcpu& v) noexcept {
-    write<"hedeleg">(1 << 0 | 1 << 1 | 1 << 2 | (v.host_breakpoints ? 0 : 1 << 3) | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 12 | 1 << 13 | 1 << 15);
-}
-
 /// The triggers of a hart are its firmware's: of debugging there are breakpoint instructions alone.
 auto Arch::set_debug(Vcpu& v, const DebugConfig& config) noexcept -> Result<void> {
     const auto s = v.state();
@@ -80,135 +74,9 @@ auto Arch::set_debug(Vcpu& v, const DebugConfig& config) noexcept -> Result<void
     if (config.step || !config.breakpoints.empty() || !config.watchpoints.empty())
         return Error{Code::unsupported, "breakpoint instructions alone: this hart's triggers belong to its firmware"};
     v.host_breakpoints = config.software_breakpoints;
-    if (v.percpu != nullptr) delegate(v);
+    v.fits = 0;
+    if (v.percpu != nullptr) write<"hedeleg">(delegated(v));
     return {};
-}
-
-namespace {
-
-/// What of HS-mode is written for a vCPU; never read back.
-void write_host_owned(const Vcpu& v, TlbTag tag) noexcept {
-    const auto& vm = v.machine();
-    delegate(v);
-    write<"hideleg">(interrupt_bits::all);
-    write<"hie">(0);
-    write<"hgeie">(0);
-    write<"hcounteren">(2);  // time; no counter of the machine
-    // Sstc where it is given; cache-block operations, where an invalidation also writes back; no Svpbmt, no hardware A/D.
-    write<"henvcfg">((v.has(Vcpu::has_sstc) ? std::uint64_t{1} << 63 : 0) | 0xD0);
-    if (v.percpu->has(Feature::state_enable)) {  // envcfg; with an IMSIC its registers, too
-        constexpr std::uint64_t envcfg = std::uint64_t{1} << 62, aia = std::uint64_t{7} << 58;
-        write<"hstateen0">(envcfg | (vm.imsic.size != 0 ? aia : 0));
-    }
-    if (v.percpu->has(Feature::aia)) {
-        write<"hvien">(0);
-        write<"hviprio1">(0);
-        write<"hviprio2">(0);
-        write<"hvictl">(hvictl_none);
-    }
-    write<"htimedelta">(vm.time_delta);
-    write<"hgatp">(hgatp(vm.stage2->levels(), tag.value, vm.stage2->root().value));
-}
-
-template <class Move>
-void each_guest_register(Vcpu& v, Move move) noexcept {
-    auto features = v.percpu->capabilities.features;
-    if (!v.has(Vcpu::has_sstc)) features &= ~(std::uint64_t{1} << static_cast<unsigned>(Feature::sstc));
-    v.context.for_each<Policy::on_bind>([&]<std::size_t I>(std::uint64_t& value) {
-        constexpr auto feature = registers[I].feature;
-        if (feature == Feature::base || (features >> static_cast<unsigned>(feature) & 1) != 0) move.template operator()<I>(value);
-    });
-}
-
-void load_fp(Vcpu& v) noexcept {
-    with_fp([&] {
-        axvcpu_fp_load(&v.context);
-        if (v.has(Vcpu::has_vector)) axvcpu_vector_load(&v.context, v.vector_state.data());
-    });
-    // Clean: the hardware says Dirty when the guest has written something that has to be saved.
-    auto& s = v.context.raw<"sstatus">();
-    s = (s & ~(sstatus::fs | sstatus::vs)) | sstatus::fs_clean | (v.has(Vcpu::has_vector) ? sstatus::vs_clean : 0);
-}
-void save_fp(Vcpu& v) noexcept {
-    const auto s = v.context.get<"sstatus">();
-    with_fp([&] {
-        if ((s & sstatus::fs) == sstatus::fs) axvcpu_fp_save(&v.context);
-        if ((s & sstatus::vs) == sstatus::vs) axvcpu_vector_save(&v.context, v.vector_state.data());
-    });
-}
-
-}  // namespace
-
-auto Arch::bind(Vcpu& v, PerCpu& cpu) noexcept -> Result<void> {
-    if (!cpu.enabled) return Error{Code::bad_state, "an enabled CPU"};
-    const auto here = cpu.hal->this_cpu();
-    if (here != cpu.id) return Error{Code::wrong_cpu, "the CPU that this object enabled", static_cast<std::uint64_t>(cpu.id), static_cast<std::uint64_t>(here)};
-    if (cpu.bound != nullptr) return Error{Code::bad_state, "a CPU on which no other vCPU is bound"};
-    const auto& vm = v.machine();
-    if (vm.stage2 == nullptr) return Error{Code::no_stage2, "a VM with stage-2 tables"};
-    const auto levels = vm.stage2->levels();
-    if ((cpu.capabilities.levels_mask >> levels & 1) == 0 || vm.stage2->address_bits() > guest_address_bits(levels))
-        return Error{Code::unsupported, "stage-2 tables of a depth that this hart walks (mask of levels)", cpu.capabilities.levels_mask, levels};
-    if (vm.stage2->root().value % 0x4000 != 0) return Error{Code::misaligned, "a stage-2 root aligned to 16 KiB", 0x4000, vm.stage2->root().value};
-    if (vm.imsic.size != 0 && !cpu.has(Feature::aia))
-        return Error{Code::unsupported, "a hart with the AIA's registers (hvictl), for a VM with an IMSIC"};
-    if (vm.imsic.size != 0 && !vm.stage2->has_maintenance())
-        return Error{Code::no_stage2, "stage-2 tables with TLB maintenance (tlb_maintenance), for a VM with an IMSIC"};
-    if (!v.vector_state.empty() && v.vector_state.size() < cpu.capabilities.vector_state)
-        return Error{Code::too_small, "vector state as large as this hart's (Capabilities::vector_state)", cpu.capabilities.vector_state, v.vector_state.size()};
-    if (v.state() == State::off && v.start_requested()) {
-        if (auto ok = reset(v, v.start_entry_, v.start_arg_); !ok) return ok;
-    }
-    if (!v.move(State::free, State::ready)) return Vcpu::bad_state("a vCPU in state free", State::free, v.state());
-
-    const auto sie = mask_interrupts();
-    const bool hart_sstc = cpu.has(Feature::sstc);
-    v.settle_on(here);
-    v.wakes_by_any = false;
-    v.percpu = &cpu;
-    v.work = (cpu.hal->host_fp == HostFp::per_exit ? Vcpu::switch_fp : 0) | (vm.policy().hypercalls ? 0 : Vcpu::calls_refused) |
-             (hart_sstc && vm.sstc ? Vcpu::has_sstc : 0) | (cpu.capabilities.vector_state != 0 && !v.vector_state.empty() ? Vcpu::has_vector : 0) |
-             (v.timer_at != no_deadline ? Vcpu::soft_timer : 0) | (v.fast_exit != nullptr ? Vcpu::fast_hook : 0) |
-             (v.suspended ? Vcpu::resumes : 0);
-    cpu.bound = &v;
-    v.host_sscratch = read<"sscratch">();
-    const auto tag = tags().assign(cpu.tags, v.machine().tag, v.id());
-    write<"vsatp">(0);  // no walk of one guest's tables under another's VMID (Memory-Management Fences)
-    write_host_owned(v, tag.tag);
-    // The guest's own fences work on its hart alone: what it dropped elsewhere may still be here.
-    if (tag.flush == TlbTagDomain::Flush::all) hfence_gvma();
-    if (tag.flush != TlbTagDomain::Flush::none || v.last_cpu != here) {
-        hfence_vvma();
-        axvcpu_fence_i();
-    }
-    v.last_cpu = here;
-    each_guest_register(v, [&]<std::size_t I>(std::uint64_t value) { write_row<I>(value); });
-    if (!v.has(Vcpu::switch_fp)) load_fp(v);
-    else v.context.raw<"sstatus">() = (v.context.get<"sstatus">() & ~(sstatus::fs | sstatus::vs)) | sstatus::fs_clean | (v.has(Vcpu::has_vector) ? sstatus::vs_clean : 0);
-    execute_fences(v);  // asked for while it was unbound
-    if (vm.imsic.size != 0) install_file(v);
-    refresh_interrupts(v);
-    restore_interrupts(sie);
-    return {};
-}
-
-/// On another hart than its own nothing can be saved: the vCPU stays bound, and every further use of it is refused.
-void Arch::unbind(Vcpu& v) noexcept {
-    auto& cpu = *v.percpu;
-    if (v.hal->this_cpu() != v.cpu()) [[unlikely]] return;
-    const auto sie = mask_interrupts();
-    evict_file(v);
-    each_guest_register(v, [&]<std::size_t I>(std::uint64_t& value) { value = read_row<I>(); });
-    if (v.has(Vcpu::has_sstc)) write<"vstimecmp">(no_deadline);
-    write<"vsatp">(0);
-    if (!v.has(Vcpu::switch_fp)) save_fp(v);
-    restore_host(cpu);
-    tags().release(cpu.tags);
-    cpu.bound = nullptr;
-    v.percpu = nullptr;
-    v.mailbox_.drop(Event::fence);  // the next bind sees to it: nothing to stay awake for
-    restore_interrupts(sie);
-    v.move(State::ready, v.pending.kind == Pending::Kind::terminal ? State::off : State::free);
 }
 
 namespace {
@@ -254,7 +122,7 @@ void enter(Vcpu& v) noexcept { static_cast<void>(v.has(Vcpu::fast_hook) ? axvcpu
 
 /// The end of run(), when an exit is there: the host's timer and interrupts as they were. `timed`: a deadline may be armed.
 [[gnu::always_inline]] inline auto end_run(Vcpu& v, bool timed = true) noexcept -> bool {
-    if (timed && v.has(Vcpu::deadline_armed)) [[unlikely]] {
+    if (timed && v.has(Vcpu::deadline_armed)) {
         disarm_deadline(v);
         v.run_deadline = no_deadline;
     }

@@ -135,8 +135,8 @@ struct Arch {
     static auto enable(PerCpu&, const HalTable&) noexcept -> Result<Capabilities>;
     static auto disable(PerCpu&) noexcept -> Result<void>;
     static auto check(const Vm&, const CreateConfig&) noexcept -> Result<void>;
-    static auto bind(Vcpu&, PerCpu&) noexcept -> Result<void>;
-    static void unbind(Vcpu&) noexcept;
+    static auto bind(Vcpu&, PerCpu&, CpuId here) noexcept -> Result<void>;
+    static void unbind(Vcpu&, CpuId here) noexcept;
     static auto run(Vcpu&, std::uint64_t deadline, CpuId here) noexcept -> bool;
     static auto complete(Vcpu&, std::uint64_t value) noexcept -> Result<void>;
     static auto fail(Vcpu&) noexcept -> Result<void>;

@@ -87,9 +87,8 @@ auto Arch::reset(Vcpu& v, GuestPhysAddr entry, std::uint64_t arg) noexcept -> Re
 
 namespace {
 
-auto bindable(Vcpu& v, const PerCpu& cpu) noexcept -> Result<void> {
+auto bindable(Vcpu& v, const PerCpu& cpu, CpuId here) noexcept -> Result<void> {
     if (!cpu.enabled) return Error{Code::bad_state, "an enabled CPU"};
-    const auto here = cpu.hal->this_cpu();
     if (here != cpu.id) return Error{Code::wrong_cpu, "the CPU that this object enabled", static_cast<std::uint64_t>(cpu.id), static_cast<std::uint64_t>(here)};
     if (cpu.bound != nullptr) return Error{Code::bad_state, "a CPU on which no other vCPU is bound"};
     const auto& vm = v.machine();
@@ -114,8 +113,8 @@ void move_debug(std::array<std::uint64_t, 6>& host, Context& c) noexcept {
 
 }  // namespace
 
-auto Arch::bind(Vcpu& v, PerCpu& cpu) noexcept -> Result<void> {
-    if (auto ok = bindable(v, cpu); !ok) return ok;
+auto Arch::bind(Vcpu& v, PerCpu& cpu, CpuId here) noexcept -> Result<void> {
+    if (auto ok = bindable(v, cpu, here); !ok) return ok;
     if (v.state() == State::off && v.start_requested()) {
         if (auto ok = reset(v, v.start_entry_, v.start_arg_); !ok) return ok;
     }
@@ -147,14 +146,13 @@ auto Arch::bind(Vcpu& v, PerCpu& cpu) noexcept -> Result<void> {
 }
 
 /// On another CPU than its own nothing can be saved: the vCPU stays bound, and every further use of it is refused.
-void Arch::unbind(Vcpu& v) noexcept {
+void Arch::unbind(Vcpu& v, CpuId here) noexcept {
     auto& cpu = *v.percpu;
-    if (v.hal->this_cpu() != v.cpu()) [[unlikely]] return;
+    if (here != v.cpu()) [[unlikely]] return;
     const auto flag = mask_interrupts();
     if (!v.switch_fp) axvcpu_fp_save(&v.context);
     move_debug<false>(cpu.host_debug, v.context);
     if (cpu.has_tsc_aux) write<"TSC_AUX">(cpu.host_tsc_aux);
-    cpu.asids.release(cpu.tags);
     cpu.bound = nullptr;
     v.percpu = nullptr;
     restore_interrupts(flag);

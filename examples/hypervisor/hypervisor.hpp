@@ -86,7 +86,7 @@ public:
     auto thread(unsigned vcpu) noexcept -> Thread& { return threads_[vcpu]; }
     auto vcpus() const noexcept -> unsigned { return options_.vcpus; }
     auto number() const noexcept -> unsigned { return number_; }
-    auto end() const noexcept -> End { return end_.load(); }
+    auto end() const noexcept -> End { return end_.load(std::memory_order_acquire); }
     auto passthrough() const noexcept -> bool { return options_.passthrough_interrupts; }
     /// Answers an exit. What the scheduler must do with the vCPU then.
     enum class Next : std::uint8_t { run, look, block, yield, stop };
@@ -111,6 +111,7 @@ private:
     auto vcpu_config(unsigned vcpu) noexcept -> std::optional<CreateConfig>;
     auto write_device_tree(std::uint64_t initrd_start, std::uint64_t initrd_end) noexcept -> bool;
 
+    std::atomic<End> end_{End::none};  // first, as the scheduler looks at it often
     unsigned number_;
     const Options& options_;
     HostPhysAddr memory_;
@@ -126,7 +127,6 @@ private:
     std::array<char, 256> line_{};   // of the console, where several VMs share it
     std::size_t line_length_ = 0;
     Thread threads_[max_vcpus];
-    std::atomic<End> end_{End::none};
 };
 
 /// The exits that come often; the rest is in guest.cpp.

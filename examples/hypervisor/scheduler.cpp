@@ -7,19 +7,21 @@ namespace hypervisor {
 namespace {
 
 constinit runtime::Spinlock lock;
-constinit Thread *first = nullptr, *last = nullptr;
 constinit std::atomic<std::uint64_t> idle_cpus{0};  // bit n: CPU n waits for an interrupt
-constinit std::atomic<unsigned> waiting{0};         // ready threads; read without the lock as a hint
-
-auto slice() noexcept -> std::uint64_t { return runtime::frequency() / 100; }
+/// Ready threads. Under the lock, but for `waiting`, which is read without it as a hint.
+constinit struct {
+    Thread *first = nullptr, *last = nullptr;
+    std::uint64_t due = no_deadline;  // no blocked thread's timer fires before this
+    std::atomic<bool> waiting{false}; // there is a first
+} ready;
 
 /// Requires the lock.
 void enqueue(Thread& t) noexcept {
     t.phase = Thread::Phase::ready;
     t.next = nullptr;
-    (last != nullptr ? last->next : first) = &t;
-    last = &t;
-    waiting.fetch_add(1, std::memory_order_relaxed);
+    (ready.last != nullptr ? ready.last->next : ready.first) = &t;
+    ready.last = &t;
+    ready.waiting.store(true, std::memory_order_relaxed);
 }
 
 /// Somebody has to look at the queue: a sleeping CPU, claimed so that the next call takes another one; or, when none sleeps, this
@@ -41,24 +43,22 @@ void each_thread(F f) noexcept {
         if (auto* vm = guest(g)) for (unsigned v = 0; v < vm->vcpus(); ++v) f(vm->thread(v));
 }
 
-/// Blocked threads whose timers have fired become ready. Gives the next such time. Requires the lock.
-auto wake_due(std::uint64_t now) noexcept -> std::uint64_t {
-    auto earliest = no_deadline;
+/// Blocked threads whose timers have fired become ready. Requires the lock.
+[[gnu::noinline]] void wake_due(std::uint64_t now) noexcept {
+    ready.due = no_deadline;
     each_thread([&](Thread& t) {
         if (t.phase != Thread::Phase::blocked || t.deadline == no_deadline) return;
         if (t.deadline <= now) {
             static_cast<void>(t.vcpu->unblock());
             enqueue(t);
         } else {
-            earliest = std::min(earliest, t.deadline);
+            ready.due = std::min(ready.due, t.deadline);
         }
     });
-    return earliest;
 }
 
-/// The vCPU has left its CPU: where it goes from here.
-void put_down(Thread& t, Guest::Next next) noexcept {
-    const runtime::Guard guard(lock);
+/// A thread that does not just let others run. Requires the lock.
+[[gnu::noinline]] void put_down(Thread& t, Guest::Next next) noexcept {
     if (t.guest->end() != Guest::End::none) {
         t.phase = Thread::Phase::off;
         return;
@@ -73,6 +73,7 @@ void put_down(Thread& t, Guest::Next next) noexcept {
         const auto blocked = t.vcpu->block();
         if (blocked && *blocked) {
             t.phase = Thread::Phase::blocked;
+            ready.due = std::min(ready.due, t.deadline);
             return;
         }
     }
@@ -84,42 +85,52 @@ void put_down(Thread& t, Guest::Next next) noexcept {
     runtime::exit(1);
 }
 
-/// Runs a vCPU until it stops, sleeps, or others wait for the CPU.
-void run(Thread& t, std::uint64_t earliest) noexcept {
+/// Runs a vCPU until it stops, sleeps, or others wait for the CPU. Gives what is to be done with it.
+auto run(Thread& t, PerCpu<Host>& cpu, std::uint64_t earliest, std::uint64_t slice) noexcept -> Guest::Next {
     auto next = Guest::Next::look;
-    {
-        auto on_cpu = this_percpu().bind(*t.vcpu);
-        if (!on_cpu) refused("bind", on_cpu.error());
-        const auto slice_end = runtime::now() + slice();
-        const bool trusted = t.guest->passthrough();
-        // What ends this, a thread that waits or the VM's end, comes as an interrupt or a kick: to be looked at then only.
-        while (next == Guest::Next::look) {
-            if (t.guest->end() != Guest::End::none) break;
-            const auto until = trusted ? no_deadline : waiting.load(std::memory_order_relaxed) != 0 ? std::min(slice_end, earliest) : earliest;
-            do {
-                const auto e = on_cpu.run(until);
-                if (!e) [[unlikely]] refused("run", e.error());
-                next = t.guest->handle(t, on_cpu, *e);
-            } while (next == Guest::Next::run);
-            if (trusted && next == Guest::Next::block) next = Guest::Next::look;
-        }
+    auto on_cpu = cpu.bind(*t.vcpu);
+    if (!on_cpu) refused("bind", on_cpu.error());
+    const auto slice_end = runtime::now() + slice;
+    auto& guest = *t.guest;
+    const bool trusted = guest.passthrough();
+    // What ends this, a thread that waits or the VM's end, comes as an interrupt or a kick: to be looked at then only.
+    while (next == Guest::Next::look) {
+        if (guest.end() != Guest::End::none) break;
+        const auto until = trusted ? no_deadline : ready.waiting.load(std::memory_order_relaxed) ? std::min(slice_end, earliest) : earliest;
+        do {
+            const auto e = on_cpu.run(until);
+            if (!e) [[unlikely]] refused("run", e.error());
+            next = guest.handle(t, on_cpu, *e);
+        } while (next == Guest::Next::run);
+        if (trusted && next == Guest::Next::block) next = Guest::Next::look;
     }
-    put_down(t, next);
+    return next;
 }
 
-auto pick(std::uint64_t& earliest) noexcept -> Thread* {
+/// `left` has left its CPU, where there is one, and is put where it goes from here; gives the thread to run next, if there is one, and
+/// when a timer has to be looked at.
+auto exchange(Thread* left, Guest::Next why, std::uint64_t& earliest) noexcept -> Thread* {
     const runtime::Guard guard(lock);
-    earliest = wake_due(runtime::now());
-    auto* t = first;
+    if (left != nullptr) {
+        if (why == Guest::Next::yield && left->guest->end() == Guest::End::none) [[likely]] enqueue(*left);
+        else put_down(*left, why);
+    }
+    if (ready.due != no_deadline)
+        if (const auto now = runtime::now(); ready.due <= now) wake_due(now);
+    earliest = ready.due;
+    auto* t = ready.first;
     if (t == nullptr) {
         idle_cpus.fetch_or(std::uint64_t{1} << runtime::this_cpu());
         return nullptr;
     }
-    first = t->next;
-    if (first == nullptr) last = nullptr;
-    waiting.fetch_sub(1, std::memory_order_relaxed);
+    ready.first = t->next;
     t->phase = Thread::Phase::running;
-    if (first != nullptr && (idle_cpus.load() & ~(std::uint64_t{1} << runtime::this_cpu())) != 0) call_for_a_cpu();
+    if (ready.first == nullptr) {
+        ready.last = nullptr;
+        ready.waiting.store(false, std::memory_order_relaxed);
+    } else if ((idle_cpus.load(std::memory_order_relaxed) & ~(std::uint64_t{1} << runtime::this_cpu())) != 0) {
+        call_for_a_cpu();
+    }
     return t;
 }
 
@@ -153,10 +164,15 @@ void Host::wake(std::uint32_t vm, std::uint32_t vcpu) noexcept {
 
 void schedule_forever(unsigned cpu) noexcept {
     runtime::mask_interrupts();
+    auto& here = this_percpu();
+    const auto slice = runtime::frequency() / 100;
+    Thread* t = nullptr;
+    auto next = Guest::Next::look;
     for (;;) {
         std::uint64_t earliest = no_deadline;
-        if (auto* t = pick(earliest)) {
-            run(*t, earliest);
+        t = exchange(t, next, earliest);
+        if (t != nullptr) {
+            next = run(*t, here, earliest, slice);
             continue;
         }
         runtime::set_timer(earliest);

@@ -30,8 +30,8 @@ concept Backend = requires(typename B::Vcpu& vcpu, typename B::PerCpu& cpu, type
     requires sizeof(typename B::Vcpu) < 4096;
     { B::enable(cpu, hal) } noexcept -> std::same_as<Result<Capabilities>>;
     { B::disable(cpu) } noexcept -> std::same_as<Result<void>>;
-    { B::bind(vcpu, cpu) } noexcept -> std::same_as<Result<void>>;
-    { B::unbind(vcpu) } noexcept;
+    { B::bind(vcpu, cpu, CpuId{}) } noexcept -> std::same_as<Result<void>>;  ///< the CpuId is this CPU's, here and below
+    { B::unbind(vcpu, CpuId{}) } noexcept;
     { B::run(vcpu, deadline, CpuId{}) } noexcept -> std::same_as<bool>;  ///< true: VcpuCore::last_exit(); false: VcpuCore::refusal()
     { B::complete(vcpu, value) } noexcept -> std::same_as<Result<void>>;
     { B::fail(vcpu) } noexcept -> std::same_as<Result<void>>;

@@ -175,6 +175,12 @@ public:
         return words_[word<Wanted>() + (element << Table[index<Table, Wanted>()].log2_bytes) / 8 + high];
     }
 
+    /// The value of a register that is no array, by its row.
+    template <std::size_t Row>
+    [[gnu::always_inline]] constexpr auto row() noexcept -> std::uint64_t& { return words_[layout<Table>[Row] / 8]; }
+    template <std::size_t Row>
+    [[gnu::always_inline]] constexpr auto row() const noexcept -> std::uint64_t { return words_[layout<Table>[Row] / 8]; }
+
     /// Where assembly finds the register, in bytes from the start of the context.
     template <Name Wanted>
     static consteval auto offset() -> std::size_t { return layout<Table>[index<Table, Wanted>()]; }

@@ -4,15 +4,15 @@ import std;
 namespace axvcpu {
 
 struct TlbTagDomain::Guard {
-    std::atomic_flag& lock;
-    explicit Guard(std::atomic_flag& l) noexcept : lock(l) { while (lock.test_and_set(std::memory_order_acquire)) {} }
-    ~Guard() { lock.clear(std::memory_order_release); }
+    TlbTagDomain& domain;
+    explicit Guard(TlbTagDomain& d) noexcept : domain(d) { domain.lock(); }
+    ~Guard() { domain.unlock(); }
     Guard(const Guard&) = delete;
     auto operator=(const Guard&) -> Guard& = delete;
 };
 
 auto TlbTagDomain::add(TlbTagCpu& cpu, unsigned bits) noexcept -> bool {
-    const Guard guard(lock_);
+    const Guard guard(*this);
     const std::uint32_t limit = std::uint32_t{1} << bits;
     if (limit_ == 0 || limit < limit_) limit_ = limit;
     // A roll-over reserves one tag for each CPU but the one that rolls over; at least one must be left.
@@ -25,7 +25,7 @@ auto TlbTagDomain::add(TlbTagCpu& cpu, unsigned bits) noexcept -> bool {
 }
 
 void TlbTagDomain::remove(TlbTagCpu& cpu) noexcept {
-    const Guard guard(lock_);
+    const Guard guard(*this);
     for (auto** p = &cpus_; *p != nullptr; p = &(*p)->next_)
         if (*p == &cpu) { *p = cpu.next_; --count_; return; }
 }
@@ -61,40 +61,48 @@ void TlbTagDomain::renew(TlbTag& current) noexcept {
         roll_over();
         skip_taken();
     }
-    current = {generation_, static_cast<std::uint16_t>(next_value_++)};
+    current.generation = generation_;
+    current.value = next_value_++;
 }
 
 auto TlbTagDomain::assign(TlbTagCpu& cpu, TlbTag& current, std::uint32_t runner) noexcept -> Assigned {
-    const Guard guard(lock_);
+    lock();
+    const auto now = current;
+    if (now.generation != generation_ || cpu.flushed_ != generation_) [[unlikely]] return assign_anew(cpu, current, runner);
+    cpu.active_ = now;
+    auto& last = cpu.last_[now.value % cpu.last_.size()];
+    // Nothing can be held under a tag that no one has used here since the last full flush, but a slot may have been
+    // overwritten by a collision: only an exact match proves that the translations are this runner's own.
+    const bool same = last.tag == now && last.runner == runner;
+    last = {now, runner};
+    unlock();
+    return {now, same ? Flush::none : Flush::tag};
+}
+
+/// The same where the numbers have rolled over since one of them was here. Requires the lock; gives it back.
+[[gnu::noinline]] auto TlbTagDomain::assign_anew(TlbTagCpu& cpu, TlbTag& current, std::uint32_t runner) noexcept -> Assigned {
     cpu.active_ = {};  // what ran here before has left: its number need not be kept
     if (current.generation != generation_) renew(current);
     cpu.active_ = current;
-    auto& last = cpu.last_[current.value % cpu.last_.size()];
-    const bool same = last.tag == current && last.runner == runner;
-    last = {current, runner};
+    auto flush = Flush::tag;
     if (cpu.flushed_ != generation_) {
         cpu.flushed_ = generation_;
-        for (auto& l : cpu.last_) if (&l != &last) l = {};
-        return {current, Flush::all};
+        cpu.last_ = {};
+        flush = Flush::all;
     }
-    // Nothing can be held under a tag that no one has used here since the last full flush, but a slot may have been
-    // overwritten by a collision: only an exact match proves that the translations are this runner's own.
-    return {current, same ? Flush::none : Flush::tag};
+    cpu.last_[current.value % cpu.last_.size()] = {current, runner};
+    unlock();
+    return {current, flush};
 }
 
 void TlbTagDomain::renounce(TlbTag& current) noexcept {
-    const Guard guard(lock_);
+    const Guard guard(*this);
     current = {};
 }
 
 auto TlbTagDomain::look(const TlbTag& current) noexcept -> TlbTag {
-    const Guard guard(lock_);
+    const Guard guard(*this);
     return current;
-}
-
-void TlbTagDomain::release(TlbTagCpu& cpu) noexcept {
-    const Guard guard(lock_);
-    cpu.active_ = {};
 }
 
 }  // namespace axvcpu

@@ -6,15 +6,14 @@ export namespace axvcpu {
 
 /// A tag together with the generation in which it was handed out. 0 is never handed out.
 struct TlbTag {
-    std::uint64_t generation = 0;
-    std::uint16_t value = 0;
-    friend constexpr bool operator==(TlbTag, TlbTag) = default;
+    std::uint64_t value : 16 = 0, generation : 48 = 0;
+    friend constexpr bool operator==(TlbTag a, TlbTag b) noexcept { return std::bit_cast<std::uint64_t>(a) == std::bit_cast<std::uint64_t>(b); }
 };
 
 /// What one CPU knows of the tags. Changed under the domain's lock.
 class TlbTagCpu {
     friend class TlbTagDomain;
-    TlbTag active_{};            // in use on this CPU now, or on its last bind
+    TlbTag active_{};            // in use on this CPU now, or the last one that was
     TlbTag reserved_{};          // was in use at the last roll-over: not handed out again before the next
     std::uint64_t flushed_ = 0;  // generation for which this CPU's TLB holds nothing old
     TlbTagCpu* next_ = nullptr;
@@ -45,16 +44,17 @@ public:
     void renounce(TlbTag& current) noexcept;
     /// A VM's tag, as the last assignment left it.
     auto look(const TlbTag& current) noexcept -> TlbTag;
-    /// The CPU runs under no tag any more.
-    void release(TlbTagCpu& cpu) noexcept;
     auto generation() const noexcept -> std::uint64_t { return generation_; }
 
 private:
+    auto assign_anew(TlbTagCpu&, TlbTag& current, std::uint32_t runner) noexcept -> Assigned;
     auto taken(std::uint16_t value) const noexcept -> bool;
     void roll_over() noexcept;
     void renew(TlbTag& current) noexcept;
     struct Guard;
-    std::atomic_flag lock_{};
+    inline void lock() noexcept { while (lock_.exchange(1, std::memory_order_acquire) != 0) {} }
+    inline void unlock() noexcept { lock_.store(0, std::memory_order_release); }
+    std::atomic<std::uint32_t> lock_{0};  // a word: one atomic instruction where bytes have none (RISC-V)
     std::uint64_t generation_ = 1;
     std::uint32_t next_value_ = 1;
     std::uint32_t limit_ = 0;  // one above the highest tag

@@ -110,7 +110,7 @@ public:
 private:
     friend class BasicPerCpu<B, H>;
     friend class BasicBound<B, H>;
-    auto bind_on(typename B::PerCpu& cpu) noexcept -> Bound { return Bound(*this, B::bind(impl_, cpu)); }
+    auto bind_on(typename B::PerCpu& cpu) noexcept -> Bound { return Bound(*this, cpu); }
     BasicVcpu(typename B::Vm& vm, const typename B::CreateConfig& config) noexcept : impl_(vm, config) {}
     typename B::Vcpu impl_;
 };
@@ -122,38 +122,38 @@ class [[nodiscard]] BasicBound {
 public:
     BasicBound(const BasicBound&) = delete;
     auto operator=(const BasicBound&) -> BasicBound& = delete;
-    ~BasicBound() { if (vcpu_ != nullptr) B::unbind(vcpu_->impl_); }
+    ~BasicBound() { if (vcpu_ != nullptr) B::unbind(vcpu_->impl_, H::this_cpu()); }
 
     auto has_value() const noexcept -> bool { return vcpu_ != nullptr; }
     explicit operator bool() const noexcept { return vcpu_ != nullptr; }
-    auto error() const noexcept -> const Error& { return error_; }
+    auto error() const noexcept -> const Error& { return bound_.error(); }
     auto operator->() noexcept -> BasicBound* { return this; }
 
     /// Runs the guest until something happens that the host has to know, or until the counter reaches `deadline` (host ticks).
     /// The exit stays valid until the next run(). Errors: wrong_cpu, bad_state (turned off, or a terminal exit is outstanding).
     [[gnu::always_inline]] inline auto run(std::uint64_t deadline = no_deadline) noexcept -> Result<const Exit&> {
-        if (vcpu_ == nullptr) [[unlikely]] return error_;
+        if (vcpu_ == nullptr) [[unlikely]] return error();
         auto& v = vcpu_->impl_;
         if (!B::run(v, deadline, H::this_cpu())) [[unlikely]] return v.refusal();
         return v.last_exit();
     }
     /// Ends the outstanding instruction: `value` is what a read or call returns. Errors: no_exit.
     [[gnu::always_inline]] inline auto complete(std::uint64_t value = 0) noexcept -> Result<void> {
-        if (vcpu_ == nullptr) [[unlikely]] return error_;
+        if (vcpu_ == nullptr) [[unlikely]] return error();
         return B::complete(vcpu_->impl_, value);
     }
     /// Gives the guest the architecture's own fault for the outstanding instruction. Errors: no_exit.
-    auto fail() noexcept -> Result<void> { return vcpu_ != nullptr ? B::fail(vcpu_->impl_) : error_; }
+    auto fail() noexcept -> Result<void> { return vcpu_ != nullptr ? B::fail(vcpu_->impl_) : error(); }
     /// Executes the outstanding instruction again. Errors: no_exit.
-    auto retry() noexcept -> Result<void> { return vcpu_ != nullptr ? B::retry(vcpu_->impl_) : error_; }
+    auto retry() noexcept -> Result<void> { return vcpu_ != nullptr ? B::retry(vcpu_->impl_) : error(); }
     /// Requires: has_value().
     auto vcpu() noexcept -> BasicVcpu<B, H>& { return *vcpu_; }
 
 private:
     friend class BasicVcpu<B, H>;
-    BasicBound(BasicVcpu<B, H>& vcpu, Result<void> ok) noexcept : vcpu_(ok ? &vcpu : nullptr), error_(ok.error()) {}
+    BasicBound(BasicVcpu<B, H>& vcpu, typename B::PerCpu& cpu) noexcept : bound_(B::bind(vcpu.impl_, cpu, H::this_cpu())), vcpu_(bound_ ? &vcpu : nullptr) {}
+    Result<void> bound_;     // or why not
     BasicVcpu<B, H>* vcpu_;  // nullptr: not bound
-    Error error_;            // why not
 };
 
 }  // namespace axvcpu

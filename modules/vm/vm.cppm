@@ -13,7 +13,7 @@ export namespace axvcpu {
 class VmCore;
 
 /// Where a vCPU is in its life. Only its owner's calls move it.
-enum class State : std::uint8_t {
+enum class State : std::uint32_t {  // a word: one atomic instruction where bytes have none (RISC-V)
     created,  ///< exists; needs reset() to get an entry point
     free,     ///< can be bound
     ready,    ///< bound to a CPU

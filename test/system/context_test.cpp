@@ -145,10 +145,51 @@ TEST_CASE("disable gives back what enable found, and both refuse to be done twic
     REQUIRE(cpu.disable());
     CHECK(host_state() == before);
     CHECK(cpu.disable().error().code == Code::bad_state);
-    Machine m(call_forever);
+    Machine m(call_forever, 0, {.controller = true});
     CHECK(percpu().bind(m.vcpu()).error().code == Code::bad_state);  // not enabled
+    for (const std::uint64_t n : {3, 5, 0}) {
+        plant_owned(n);
+        const auto found = owned_state();
+        REQUIRE(cpu.enable());
+        {
+            auto b = percpu().bind(m.vcpu());
+            REQUIRE(b.run());
+            REQUIRE(b.complete());
+        }
+        REQUIRE(cpu.disable());
+        CHECK(owned_state() == found);
+        CHECK(host_state() == before);
+    }
     REQUIRE(cpu.enable());
     CHECK(percpu().bind(m.vcpu()));
+}
+
+TEST_CASE("what was found of a vCPU and a CPU holds until one of them is changed", "[host]") {
+    auto& cpu = percpu();
+    Machine m(call_forever, 0, {.vcpus = 2});
+    const auto once = [&](std::uint32_t v) {
+        auto b = cpu.bind(m.vcpu(v));
+        REQUIRE(b);
+        REQUIRE(b.run());
+        REQUIRE(b.complete());
+    };
+    REQUIRE(m.vcpu(1).reset(m.at(call_forever)));
+    for (int i = 0; i < 3; ++i) once(i % 2);
+    {
+        auto b = cpu.bind(m.vcpu(0));
+        CHECK(cpu.bind(m.vcpu(1)).error().code == Code::bad_state);  // both fit, one at a time
+        CHECK(cpu.bind(m.vcpu(0)).error().code == Code::bad_state);
+    }
+    REQUIRE(cpu.disable());
+    CHECK(cpu.bind(m.vcpu(0)).error().code == Code::bad_state);  // it fitted while the CPU was enabled
+    REQUIRE(cpu.enable());
+    once(0);
+    REQUIRE(m.vcpu(1).set_debug({.software_breakpoints = true}));
+    once(1);
+    REQUIRE(m.vcpu(1).set_debug({}));
+    once(1);
+    REQUIRE(m.vcpu(0).reset(m.at(call_forever)));
+    once(0);
 }
 
 TEST_CASE("interrupts are masked or not after a run as before it", "[host][A19]") {

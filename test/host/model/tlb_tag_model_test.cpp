@@ -70,12 +70,10 @@ auto wander(unsigned cpus, unsigned bits, Faults faults) -> bool {
         for (int i = 0; i < 2'000; ++i) {
             const auto on = static_cast<unsigned>(random() % cpus);
             if (random() % 8 == 0) {
-                w.domain.release(w.cpu[on]);
                 w.running[on] = -1;
             } else if (random() % 16 == 0) {
                 w.domain.renounce(w.tags[random() % World::vms]);  // as after an unmap where the hardware does not broadcast
                 std::ranges::fill(w.running, -1);
-                for (auto& c : w.cpu) w.domain.release(c);
             } else if (!w.bind(on, static_cast<unsigned>(random() % World::vms), static_cast<unsigned>(random() % World::vcpus), faults)) {
                 return false;
             }

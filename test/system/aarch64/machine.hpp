@@ -44,10 +44,18 @@ inline auto canary(std::size_t row) -> std::uint64_t {
 inline auto free_in_control_block(std::string_view) -> bool { return false; }
 template <reg::Name... N>
 auto host_registers() -> std::vector<std::uint64_t> { return {arch::read<N>()...}; }
-/// The host's registers that a bind overwrites.
+/// The host's registers that a bind overwrites, and those that it must not touch.
 inline auto host_state() {
-    return host_registers<"HCR_EL2", "VTTBR_EL2", "VTCR_EL2", "CPTR_EL2", "MDCR_EL2", "HSTR_EL2", "CNTHCTL_EL2", "CNTVOFF_EL2", "VMPIDR_EL2",
-                          "VPIDR_EL2", "VBAR_EL2", "ICH_HCR_EL2", "SCTLR_EL2">();
+    return host_registers<"HCR_EL2", "VTTBR_EL2", "CPTR_EL2", "MDCR_EL2", "CNTHCTL_EL2", "CNTVOFF_EL2", "MDSCR", "ICH_HCR_EL2", "VBAR_EL2", "SCTLR_EL2">();
+}
+/// Those that are the SDK's from enable() to disable().
+inline auto owned_state() { return host_registers<"HSTR_EL2", "VTCR_EL2", "VPIDR_EL2", "VMPIDR_EL2", "ICH_VMCR_EL2">(); }
+inline void plant_owned(std::uint64_t n) {
+    arch::write<"HSTR_EL2">(n & 0xF);
+    arch::write<"VTCR_EL2">(1u << 31 | (25 + n % 4));
+    arch::write<"VPIDR_EL2">(0x1000 + n);
+    arch::write<"VMPIDR_EL2">(1u << 31 | n);
+    arch::write<"ICH_VMCR_EL2">(std::uint64_t{n & 7} << 29);
 }
 inline auto interrupts_masked() -> bool { return (arch::read<"DAIF">() >> 7 & 1) != 0; }
 /// A trapped register that the tests' fast hook reads as 77: ID_AA64MMFR4_EL1.

@@ -161,6 +161,7 @@ TEST_CASE("an interrupt posted to a halted, unbound, blocked vCPU wakes it and i
     REQUIRE(m.vcpu().unblock());
     CHECK((arch::read<"hvip">() & 4) == 0);  // nothing shows while it is not bound (R24b)
     auto b = percpu().bind(m.vcpu());
+    REQUIRE(b.run(runtime::now() + runtime::frequency() / 1000));
     CHECK((arch::read<"hvip">() & 4) != 0);
 }
 

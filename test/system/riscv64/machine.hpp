@@ -52,12 +52,22 @@ inline auto percpu_has_aia() -> bool {
     std::uint64_t value;
     return axvcpu_probe_hvictl(&value) == 0;
 }
-/// The host's registers that a bind overwrites.
-inline auto host_state() {
+/// The host's registers that a bind overwrites, and those that it must not touch.
+inline auto host_state() { return host_registers<"hstatus", "hgatp", "scounteren", "senvcfg", "stvec", "sscratch">(); }
+/// Those that are the SDK's from enable() to disable().
+inline auto owned_state() {
+    auto all = host_registers<"hedeleg", "hideleg", "hie", "hcounteren", "hgeie", "henvcfg", "htimedelta", "hvip">();
     const auto aia = percpu_has_aia() ? host_registers<"hvictl", "hvien", "hviprio1", "hviprio2">() : std::vector<std::uint64_t>{};
-    auto all = host_registers<"hstatus", "hvip", "hedeleg", "hideleg", "hie", "hcounteren", "hgeie", "henvcfg", "htimedelta", "hgatp", "scounteren", "senvcfg", "stvec", "sscratch">();
     all.insert(all.end(), aia.begin(), aia.end());
     return all;
+}
+inline void plant_owned(std::uint64_t n) {
+    arch::write<"hedeleg">(1 << 3 | (n & 1) << 8);
+    arch::write<"hideleg">((n & 1) << 2);
+    arch::write<"hcounteren">(n & 5);
+    arch::write<"henvcfg">((n & 1) << 6);
+    arch::write<"htimedelta">(n);
+    if (percpu_has_aia()) arch::write<"hvictl">((n & 1) << 16);
 }
 inline auto interrupts_masked() -> bool { return (arch::read<"sstatus">() & arch::sstatus::sie) == 0; }
 /// A trapped register that the tests' fast hook reads as 77: hpmcounter3.
