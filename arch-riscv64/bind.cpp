@@ -153,9 +153,11 @@ auto Arch::bind(Vcpu& v, PerCpu& cpu, CpuId here) noexcept -> Result<void> {
     if ((work & Vcpu::switch_fp) == 0) load_fp(v);
     else clean_fp(v);
     if (v.fences.load(std::memory_order_relaxed) != 0) execute_fences(v);  // asked for while it was unbound
-    if (v.machine().imsic.size != 0) [[unlikely]] install_file(v);
+    const bool imsic = v.machine().imsic.size != 0;
+    if (imsic) [[unlikely]] install_file(v);
     // What has come since it was bound last was posted, too: run() looks at that. A level may have gone, time has passed.
-    if ((work & Vcpu::soft_timer) != 0 || (v.context.get<"hvip">() & interrupt_bits::vs_external) != 0 || cpu.has(Feature::aia)) refresh_interrupts(v);
+    if ((work & Vcpu::soft_timer) != 0 || (v.context.get<"hvip">() & interrupt_bits::vs_external) != 0 || imsic) refresh_interrupts(v);
+    else if (cpu.has(Feature::aia)) write<"hvictl">(hvictl_none);
     restore_interrupts(sie);
     return {};
 }

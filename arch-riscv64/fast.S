@@ -41,7 +41,7 @@
     .globl  axvcpu_enter_fast
     .type   axvcpu_enter_fast, %function
 axvcpu_enter_fast:
-    la      t0, fast_trap
+    la      t1, fast_trap
     j       axvcpu_enter_by
     .size   axvcpu_enter_fast, . - axvcpu_enter_fast
 

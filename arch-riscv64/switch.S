@@ -49,29 +49,11 @@
     .globl  axvcpu_enter
     .type   axvcpu_enter, %function
 axvcpu_enter:
-    la      t0, guest_trap
-    .globl  axvcpu_enter_by
-axvcpu_enter_by:                            // t0 = trap vector
-    addi    sp, sp, -FRAME_SIZE
-    host_registers sd
-    sd      sp, HOST_SP(a0)
-    csrrw   t0, stvec, t0
-    sd      t0, FRAME_HOST_STVEC(sp)
-    csrw    sscratch, a0
-    ld      t1, CONTEXT_SSTATUS(a0)         // before hstatus and sepc: nothing traps from here on
-    csrrw   t1, sstatus, t1
-    sd      t1, FRAME_HOST_SSTATUS(sp)
-    ld      t2, CONTEXT_HSTATUS(a0)
-    csrw    hstatus, t2                     // SPV: sret goes to V = 1; SPVP, whatever another hart did (R10)
-    ld      t3, CONTEXT_PC(a0)
-    csrw    sepc, t3
-    guest_registers ld
-    ld      a0, 80(a0)
-    sret
+    jal     t1, axvcpu_enter_by             // t1 = guest_trap, which follows; no link register, so returns are predicted as before
     .size   axvcpu_enter, . - axvcpu_enter
 
 /// Every trap while the guest runs. Returns from axvcpu_enter.
-    .balign 4
+    .balign 4                               // stvec.MODE is 0
 guest_trap:
     csrrw   a0, sscratch, a0                // a0 = context
     guest_registers sd
@@ -95,3 +77,24 @@ axvcpu_leave_saved:                         // a0 = context, which has the gener
 #endif
     ret
     .size   guest_trap, . - guest_trap
+
+    .globl  axvcpu_enter_by
+    .type   axvcpu_enter_by, %function
+axvcpu_enter_by:                            // t1 = trap vector
+    addi    sp, sp, -FRAME_SIZE
+    host_registers sd
+    sd      sp, HOST_SP(a0)
+    csrrw   t1, stvec, t1
+    sd      t1, FRAME_HOST_STVEC(sp)
+    csrw    sscratch, a0
+    ld      t1, CONTEXT_SSTATUS(a0)         // before hstatus and sepc: nothing traps from here on
+    csrrw   t1, sstatus, t1
+    sd      t1, FRAME_HOST_SSTATUS(sp)
+    ld      t2, CONTEXT_HSTATUS(a0)
+    csrw    hstatus, t2                     // SPV: sret goes to V = 1; SPVP, whatever another hart did (R10)
+    ld      t3, CONTEXT_PC(a0)
+    csrw    sepc, t3
+    guest_registers ld
+    ld      a0, 80(a0)
+    sret
+    .size   axvcpu_enter_by, . - axvcpu_enter_by

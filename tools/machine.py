@@ -56,7 +56,7 @@ def command(options, report_fd):
     if options.passthrough:
         words.append(f"passthrough={options.passthrough}")
     memory = (end - m.ram) // MIB + options.vms * (options.memory + 2) + 16
-    image = options.bare or f"{ROOT}/build/{options.arch}/examples/hypervisor/hypervisor.elf"
+    image = options.bare or (options.build or f"{ROOT}/build/{options.arch}") + "/examples/hypervisor/hypervisor.elf"
     arguments = options.append if options.bare else " ".join(words) + " -- " + options.append
     machine = m.machine + (f",aia=aplic-imsic,aia-guests={options.aia_guests}" if options.irqchip == "aia" else "")
     if options.irqchip == "gicv2":  # a machine that is refused
@@ -159,7 +159,7 @@ def debug(options, process, image):
 
 def main():
     p = argparse.ArgumentParser()
-    for name in ("image", "bare", "initrd", "dtb", "flat", "cpu", "vhe", "passthrough", "plugin", "plugin-log"):
+    for name in ("image", "bare", "initrd", "dtb", "flat", "cpu", "vhe", "passthrough", "plugin", "plugin-log", "build"):
         p.add_argument("--" + name)
     p.set_defaults(vhe="auto")
     p.add_argument("--irqchip", default="auto")

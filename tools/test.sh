@@ -291,6 +291,8 @@ level_budget() {
     case $arch in aarch64) prepare guest arm64 ;; riscv64) prepare guest riscv64 ;; esac
     build $arch || { result "budget $arch (build)" 0 1; continue; }
     check "trampoline's length, $arch" "$root/test/budget/trampoline_length.sh" $arch "$root/build/$arch"
+    "$root/tools/build.sh" "$root/build.kept/$arch" --cross-file "$root/cross/$arch.ini" -Dclear_registers=false || { result "budget $arch (build, registers not cleared)" 0 1; continue; }
+    check "trampoline's length, registers not cleared, $arch" "$root/test/budget/trampoline_length.sh" $arch "$root/build.kept/$arch" kept
     [ $arch != x86_64 ] || continue
     check "fast hook's code, $arch" "$root/test/budget/hook.sh" $arch "$root/build/$arch"
     check "cost of an exit has not grown, $arch" python3 "$root/tools/bench.py" $arch table --ceilings

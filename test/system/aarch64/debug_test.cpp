@@ -50,6 +50,16 @@ TEST_CASE("a host's breakpoint stops before its instruction, until it is taken a
     CHECK(leaves<exit::Hypercall>(b).args[1] == 3);
 }
 
+TEST_CASE("what the host wants to see may change while the vCPU is not bound", "[debug]") {
+    Machine m(count_up, ram_base.value + 0x2'0000);
+    { auto b = percpu().bind(m.vcpu()); REQUIRE(b); }  // it has been found to fit here, as it was then
+    REQUIRE(m.vcpu().set_debug({.step = true}));
+    { auto b = percpu().bind(m.vcpu()); CHECK(leaves<exit::Debug>(b).address == m.at(count_up).value + 4); }
+    REQUIRE(m.vcpu().set_debug({}));
+    auto b = percpu().bind(m.vcpu());
+    CHECK(leaves<exit::Hypercall>(b).args[1] == 3);
+}
+
 TEST_CASE("a host's watchpoint names the address, for the accesses it asks for", "[debug]") {
     Machine m(count_up, ram_base.value + 0x2'0000);
     const Watchpoint reads[]{{ram_base.value + 0x2'0000, 4, true, false}}, beside[]{{ram_base.value + 0x2'0008, 8, true, true}};

@@ -164,6 +164,28 @@ TEST_CASE("a software interrupt that comes again while it is active is taken aga
     CHECK(run_to_report(b)[0] == 99);
 }
 
+TEST_CASE("what a list register held when its vCPU was reset is pending still, and comes to the one that starts anew", "[gic]") {
+    Machine m(sgi_in_handler, 0, {.controller = true});
+    {
+        auto b = percpu().bind(m.vcpu());
+        REQUIRE(b.run(runtime::now() + runtime::frequency() / 20));  // its GIC is on
+    }
+    REQUIRE(m.vcpu().reset(m.at(call_forever)));
+    m.controller.send(0, {.cluster = 0, .targets = 1, .vector = 3, .others = false});
+    static_cast<void>(m.vcpu().post(Event::interrupt));
+    {
+        auto b = percpu().bind(m.vcpu());
+        const auto e = b.run();
+        REQUIRE(e);
+        REQUIRE(e->is<exit::Hypercall>());  // interrupts masked, the SGI listed
+        CHECK(m.vcpu().core().lr_used != 0);
+    }
+    REQUIRE(m.vcpu().reset(m.at(sgi_in_handler)));
+    auto b = percpu().bind(m.vcpu());
+    REQUIRE(b.run(runtime::now() + runtime::frequency() / 20));
+    CHECK(get<"X">(m, 21) == 1);  // taken once, as soon as it was not masked
+}
+
 GUEST(wait_for_spi, GIC_ON "movz x9, #0x0800, lsl #16\nmov w10, #-1\nstr w10, [x9, #0x84]\nstr w10, [x9, #0x104]\n1: wfi\ncbz x21, 1b\nmov x1, x21\n" REPORT);
 
 TEST_CASE("an interrupt posted to a halted, unbound, blocked vCPU wakes it and is delivered", "[gic][mailbox]") {
