@@ -7,9 +7,10 @@ axvcpu_fp_save:
     fxsave64 CONTEXT_FXSAVE(%rdi)
     ret
 
-/// void axvcpu_fp_load(const Context*). Clobbers: the x87 and SSE state. Budget: 2.
+/// void axvcpu_fp_load(const Context*). Clobbers: the x87 and SSE state. Budget: 3.
     .globl  axvcpu_fp_load
 axvcpu_fp_load:
+    fninit                      // AMD before Zen: FXRSTOR leaves the last instruction's and operand's addresses, where no exception is pending
     fxrstor64 CONTEXT_FXSAVE(%rdi)
     ret
 

@@ -48,8 +48,12 @@ install_packages() {
   site=$(mirror)
   [ -n "$site" ] || failed "apt knows no Debian mirror: add one to /etc/apt/sources.list"
   if ! [ -e "$list" ]; then
-    say "adding $list ($codename-backports, $codename-security)"
-    printf 'deb %s %s-backports main\ndeb %s-security %s-security main\n' "$site" "$codename" "${site%/}" "$codename" | as_root tee "$list" >/dev/null
+    local known suites=
+    known=$(apt-get indextargets --format '$(RELEASE) $(CODENAME)' 'Created-By: Packages')  # what the machine has already is not named twice
+    grep -qw "$codename-backports" <<<"$known" || suites="deb $site $codename-backports main"$'\n'
+    grep -qw "$codename-security" <<<"$known" || suites+="deb ${site%/}-security $codename-security main"$'\n'
+    say "adding $list:" ${suites:-nothing, its suites are known}
+    printf %s "$suites" | as_root tee "$list" >/dev/null
     as_root apt-get update -qq >&2 || failed "apt-get update failed with $list"
   fi
   local log; log=$(mktemp)
