@@ -225,6 +225,7 @@ private:
     static auto complete_other(Vcpu&, std::uint64_t value) noexcept -> const Error*;
     static auto complete_rare(Vcpu&, std::uint64_t value) noexcept -> const Error*;
     static void power_up(Vcpu&) noexcept;
+    static auto start(Vcpu&, PerCpu&, CpuId here) noexcept -> Result<void>;
     static auto settle_in(Vcpu&, PerCpu&, CpuId here) noexcept -> Result<void>;
 };
 

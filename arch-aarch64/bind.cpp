@@ -81,9 +81,6 @@ auto fit(Vcpu& v, PerCpu& cpu, CpuId here) noexcept -> Result<void> {
         return Error{Code::unsupported, "a HAL that models LinksGuestTimer, for a VM with an interrupt controller"};
     if (cpu.has(Feature::pauth) && (read<"SCTLR_EL2">() & signs) != 0)
         return Error{Code::unsupported, "a host that does not sign pointers while vCPUs are bound (SCTLR_EL2.EnIA, EnIB, EnDA, EnDB): the keys are the guest's", 0, read<"SCTLR_EL2">() & signs};
-    const auto s = v.state();
-    if (s == State::off && v.start_requested()) return {};  // bind() starts it
-    if (s != State::free) return Error{Code::bad_state, "a vCPU in state free", static_cast<std::uint64_t>(State::free), static_cast<std::uint64_t>(s)};
     return {};
 }
 
@@ -161,7 +158,10 @@ template <bool E2h>
     write<"HCR_EL2">(w.hcr);
     if (cpu.has_mpam) [[unlikely]] write<"MPAM2_EL2">(std::uint64_t{3} << 48);  // TRAPMPAM0EL1, TRAPMPAM1EL1: one partition, the host's default
     isb();
-    if (v.has(Vcpu::has_sve)) [[unlikely]] write<"ZCR_EL2">(0xF);  // the longest: the guest's ZCR_EL1 chooses below it
+    if (v.has(Vcpu::has_sve)) [[unlikely]] {
+        write<"ZCR_EL2">(0xF);  // the longest: the guest's ZCR_EL1 chooses below it
+        isb();
+    }
 }
 
 /// Back to what the host had; everything of the guest has been saved before.
@@ -207,13 +207,24 @@ template <bool E2h>
 }
 }  // namespace
 
-/// Free -> ready, with all that has to be looked at and worked out before.
-auto Arch::settle_in(Vcpu& v, PerCpu& cpu, CpuId here) noexcept -> Result<void> {
+/// A vCPU that is not free: one that another has turned on starts here.
+auto Arch::start(Vcpu& v, PerCpu& cpu, CpuId here) noexcept -> Result<void> {
     if (auto ok = fit(v, cpu, here); !ok) return ok;
-    if (v.state() == State::off)
+    if (v.state() == State::off && v.start_requested())
         if (auto ok = reset(v, v.start_entry_, v.start_arg_); !ok) return ok;
     if (!v.move(State::free, State::ready)) return Vcpu::bad_state("a vCPU in state free", State::free, v.state());
+    return {};
+}
+
+/// What has to be looked at and worked out before a vCPU's first time on this CPU. Requires: it is ready, so nobody else does the same.
+auto Arch::settle_in(Vcpu& v, PerCpu& cpu, CpuId here) noexcept -> Result<void> {
+    if (auto ok = fit(v, cpu, here); !ok) {
+        v.state_.store(State::free, std::memory_order_release);
+        return ok;
+    }
     work_out(v, cpu);
+    // What became pending before it was there, or while it was reset, was posted to nobody.
+    if (v.vm().controller()) static_cast<void>(v.post(Event::interrupt));
     if (v.machine().passthrough_interrupts) {
         cpu.trusted = &v;
         cpu.epoch = next_epoch();  // nobody else fits any more
@@ -223,8 +234,11 @@ auto Arch::settle_in(Vcpu& v, PerCpu& cpu, CpuId here) noexcept -> Result<void> 
 }
 
 auto Arch::bind(Vcpu& v, PerCpu& cpu, CpuId here) noexcept -> Result<void> {
+    if (!v.move(State::free, State::ready)) [[unlikely]]
+        if (auto ok = start(v, cpu, here); !ok) return ok;
+    // After the state is won: whoever held it before may have been on another CPU.
     const bool fits = v.fits == cpu.epoch && here == cpu.id && cpu.bound == nullptr && (!cpu.has(Feature::pauth) || (read<"SCTLR_EL2">() & signs) == 0);
-    if (!fits || !v.move(State::free, State::ready)) [[unlikely]]
+    if (!fits) [[unlikely]]
         if (auto ok = settle_in(v, cpu, here); !ok) return ok;
 
     const auto daif = mask_interrupts();
@@ -232,7 +246,7 @@ auto Arch::bind(Vcpu& v, PerCpu& cpu, CpuId here) noexcept -> Result<void> {
     v.percpu = &cpu;
     cpu.bound = &v;
     auto work = v.usual_work;
-    if ((v.context.get<"CNTP_CTL_EL0">() & 3) == 1 && (work & Vcpu::guest_owns_timer) == 0) work |= Vcpu::physical_timer_on;
+    if (((v.context.get<"CNTP_CTL_EL0">() & 3) == 1 || v.physical_line) && (work & Vcpu::guest_owns_timer) == 0) work |= Vcpu::physical_timer_on;
     v.work = work;
     const auto tag = tags().assign(cpu.tags, v.vm().tag, v.id());
     write_host_owned(v, cpu, tag.tag);
@@ -256,6 +270,7 @@ void Arch::unbind(Vcpu& v, CpuId here) noexcept {
     const auto daif = mask_interrupts();
     resume_guest_timer(v);
     const auto work = v.work;
+    if ((work & Vcpu::deadline_armed) != 0) [[unlikely]] disarm_deadline(v);
     save_interrupts(v, cpu);
     if ((work & Vcpu::host_extensions) != 0) save_el1<true>(v.context, v.el2.features);
     else save_el1<false>(v.context, v.el2.features);

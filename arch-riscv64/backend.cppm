@@ -235,6 +235,7 @@ private:
     static auto retry_other(Vcpu&) noexcept -> const Error*;
     static auto restart(Vcpu&, GuestPhysAddr entry, std::uint64_t arg) noexcept -> Result<void>;  ///< reset() but for the interrupt file
     static void power_up(Vcpu&) noexcept;
+    static auto start(Vcpu&, PerCpu&, CpuId here) noexcept -> Result<void>;
     static auto settle_in(Vcpu&, PerCpu&, CpuId here) noexcept -> Result<void>;
 };
 

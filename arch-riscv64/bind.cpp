@@ -34,9 +34,6 @@ auto fit(Vcpu& v, PerCpu& cpu, CpuId here) noexcept -> Result<void> {
         return Error{Code::no_stage2, "stage-2 tables with TLB maintenance (tlb_maintenance), for a VM with an IMSIC"};
     if (!v.vector_state.empty() && v.vector_state.size() < cpu.capabilities.vector_state)
         return Error{Code::too_small, "vector state as large as this hart's (Capabilities::vector_state)", cpu.capabilities.vector_state, v.vector_state.size()};
-    const auto s = v.state();
-    if (s == State::off && v.start_requested()) return {};  // settle_in() starts it
-    if (s != State::free) return Error{Code::bad_state, "a vCPU in state free", static_cast<std::uint64_t>(State::free), static_cast<std::uint64_t>(s)};
     return {};
 }
 
@@ -114,19 +111,33 @@ void save_fp(Vcpu& v) noexcept {
     });
 }
 
-/// Free -> ready, with all that has to be looked at and worked out before.
-auto Arch::settle_in(Vcpu& v, PerCpu& cpu, CpuId here) noexcept -> Result<void> {
+/// A vCPU that is not free: one that another has turned on starts here.
+auto Arch::start(Vcpu& v, PerCpu& cpu, CpuId here) noexcept -> Result<void> {
     if (auto ok = fit(v, cpu, here); !ok) return ok;
-    if (v.state() == State::off)
+    if (v.state() == State::off && v.start_requested())
         if (auto ok = reset(v, v.start_entry_, v.start_arg_); !ok) return ok;
     if (!v.move(State::free, State::ready)) return Vcpu::bad_state("a vCPU in state free", State::free, v.state());
+    return {};
+}
+
+/// What has to be looked at and worked out before a vCPU's first time on this hart. Requires: it is ready, so nobody else does the same.
+auto Arch::settle_in(Vcpu& v, PerCpu& cpu, CpuId here) noexcept -> Result<void> {
+    if (auto ok = fit(v, cpu, here); !ok) {
+        v.state_.store(State::free, std::memory_order_release);
+        return ok;
+    }
     work_out(v, cpu);
+    // What became pending before it was there, or while it was reset, was posted to nobody.
+    if (v.vm().controller()) static_cast<void>(v.post(Event::interrupt));
     v.fits = cpu.epoch;
     return {};
 }
 
 auto Arch::bind(Vcpu& v, PerCpu& cpu, CpuId here) noexcept -> Result<void> {
-    if (v.fits != cpu.epoch || here != cpu.id || cpu.bound != nullptr || !v.move(State::free, State::ready)) [[unlikely]]
+    if (!v.move(State::free, State::ready)) [[unlikely]]
+        if (auto ok = start(v, cpu, here); !ok) return ok;
+    // After the state is won: whoever held it before may have been on another hart.
+    if (v.fits != cpu.epoch || here != cpu.id || cpu.bound != nullptr) [[unlikely]]
         if (auto ok = settle_in(v, cpu, here); !ok) return ok;
 
     const auto sie = mask_interrupts();
@@ -171,6 +182,7 @@ void Arch::unbind(Vcpu& v, CpuId here) noexcept {
     each_guest_register(v, [&]<std::size_t I>(std::uint64_t& value) __attribute__((always_inline)) { value = read_row<I>(); });
     if (v.has(Vcpu::has_sstc)) write<"vstimecmp">(no_deadline);
     write<"vsatp">(0);
+    write<"vsie">(0);  // hie, too: the host's WFI would not wait while what is enabled there is pending
     if (!v.has(Vcpu::switch_fp)) save_fp(v);
     restore_host(cpu);
     cpu.bound = nullptr;

@@ -156,6 +156,7 @@ auto Arch::set(Vcpu& v, reg::Id id, std::uint64_t value, bool high) noexcept -> 
         transfer(v, at->row, true);
         if (at->row == index<"hvip">) refresh_interrupts(v);  // external interrupts are the controller's to say
     }
+    if (v.percpu == nullptr && at->row == index<"hvip">) v.fits = 0;  // likewise, at the next bind
     if (v.percpu != nullptr && r.policy == Policy::vector) transfer_fp(v, true);
     restore_interrupts(sie);
     return {};

@@ -51,6 +51,7 @@ auto Arch::restart(Vcpu& v, GuestPhysAddr entry, std::uint64_t arg) noexcept -> 
     v.set_x(10, v.hardware_id());
     v.set_x(11, arg);
     v.pending = {};
+    v.fits = 0;  // the next bind looks at what is pending
     v.timer_at = no_deadline;
     v.suspended = false;
     std::ranges::fill(v.vector_state, std::byte{});

@@ -236,6 +236,18 @@ refused_line() { # CPU, words, further options: hello on this machine ends with 
   [ $status = 1 ] && [ "$(grep -c . "$log/refused")" = 1 ] && grep -qF "$2" "$log/refused"
 }
 
+# A guest that needs no hypervisor says the same on QEMU's own machine as in a VM of ours. OpenSBI speaks before it there.
+transcript() {
+  local image=$root/build/transcript-$arch.elf load=0x40200000 cpu=cortex-a72 flags=() bare=(qemu-system-aarch64 -M virt,gic-version=3)
+  [ $arch = aarch64 ] || { load=0x80200000 cpu=rv64,h=true flags=(-march=rv64imac_zicsr -mabi=lp64 -mcmodel=medany) bare=(qemu-system-riscv64 -M virt); }
+  clang++-22 --target=$arch-none-elf -std=c++20 -O1 -ffreestanding -fno-pic -fno-exceptions -fno-rtti -Wall -Wextra -Werror "${flags[@]}" -nostdlib -fuse-ld=lld \
+    -Wl,--defsym=LOAD=$load -Wl,-T,"$root/test/guests/transcript.ld" -o "$image" "$root/test/guests/transcript_$arch.cpp" || return
+  timeout 60 "${bare[@]}" -cpu $cpu -m 512 -display none -net none -no-reboot -monitor none -serial stdio -kernel "$image" </dev/null | tr -d '\r' | sed -n '/^transcript$/,$p' >"$log/bare"
+  python3 "$root/tools/machine.py" --arch $arch --image "$image" --cpu $cpu --timeout 60 </dev/null | tr -d '\r' >"$log/vm"
+  grep -qx end "$log/bare" || { echo "the guest did not end without a hypervisor"; return 1; }
+  diff "$log/bare" "$log/vm"
+}
+
 guests_aarch64() {
   linux "aarch64 1 vCPU on 1 CPU, cortex-a72" aarch64 --vcpus 1 --cpus 1 --cpu cortex-a72
   linux "aarch64 4 on 2, max with VHE" aarch64 --vcpus 4 --cpus 2 --vhe on
@@ -281,6 +293,7 @@ level_guests() {
       riscv64) check "hello riscv64, a machine without H: one line, no trap" refused_line rv64,h=false "the H extension" ;;
       x86_64) check "hello x86_64, a machine without SVM: one line, no trap" refused_line max,svm=off "a CPU with SVM" ;;
     esac
+    [ $arch = x86_64 ] || check "transcript $arch, in a VM as without a hypervisor" transcript
     [ $arch = x86_64 ] || guests_$arch   # no interrupt controller there yet, so no Linux
   done
 }

@@ -136,10 +136,9 @@ inline auto Guest::handle(Thread& t, Vcpu<Host>::Bound& on_cpu, const Exit& e) n
         [&](exit::Hypercall h) {
             // Calls of our own, for measuring: two give back the sum of their arguments, a third one leaves the CPU to whoever waits.
             // Everything else is not supported.
-            const bool sums = h.number - measuring_call < 2;
-            static_cast<void>(on_cpu.complete(sums ? h.args[0] + h.args[1] : ~std::uint64_t{0}));
-            if (sums) [[likely]] return Next::run;
-            return h.number == measuring_call + 2 ? Next::yield : Next::run;
+            if (h.number - measuring_call < 2) [[likely]] return static_cast<void>(on_cpu.complete(h.args[0] + h.args[1])), Next::run;
+            if (h.number == measuring_call + 2) return static_cast<void>(on_cpu.complete()), Next::yield;
+            return static_cast<void>(on_cpu.fail()), Next::run;
         },
         [&](exit::MmioRead m) {
             const auto offset = m.addr.value - uart_base.value;

@@ -118,6 +118,36 @@ TEST_CASE("a line that goes down while the vCPU is not bound does not show when 
     CHECK((arch::read<"hvip">() & 1 << 10) == 0);
 }
 
+TEST_CASE("what is pending in the controller reaches a vCPU that starts anew, or is given another hvip", "[interrupt][plic]") {
+    Machine m(wait_forever, 0, {.controller = true});
+    const auto write = [&](std::uint64_t offset, std::uint32_t value) {
+        DeviceAccess a{plic_base + offset, value, 4, true};
+        REQUIRE(m.controller.access(0, a));
+    };
+    write(4 * 7, 3);
+    write(0x2080, 1 << 7);
+    m.controller.set_line(7, true);
+    const auto shows = [&] {
+        auto b = percpu().bind(m.vcpu());
+        REQUIRE(b.run(runtime::now() + runtime::frequency() / 1000));
+        return (arch::read<"hvip">() & 1 << 10) != 0;
+    };
+    CHECK(shows());
+    REQUIRE(m.vcpu().reset(m.at(wait_forever)));
+    CHECK(shows());
+    REQUIRE(m.vcpu().set(id<"hvip">(), 0));
+    CHECK(shows());
+}
+
+TEST_CASE("nothing that a guest has enabled and pending keeps the host's hart awake", "[interrupt][host]") {
+    Machine m(wait_forever);
+    REQUIRE(m.vcpu().set(id<"vsie">(), soft));
+    REQUIRE(m.vcpu().set(id<"hvip">(), 4));
+    { auto b = percpu().bind(m.vcpu()); CHECK((arch::read<"hie">() & 4) != 0); }
+    CHECK(arch::read<"hie">() == 0);
+    CHECK(*m.vcpu().get(id<"vsie">()) == soft);
+}
+
 GUEST(sbi_timer, "la t0, take_one\ncsrw stvec, t0\nli s2, 0\nrdtime a0\nadd a0, a0, a1\nmv s5, a0\nli a7, 0x54494D45\nli a6, 0\necall\nli t0, 0x20\ncsrw sie, t0\ncsrsi sstatus, 2\n1: beqz s2, 1b\nrdtime a0\nmv a1, s5\nmv a2, s2\n" REPORT "j 1b\n");
 
 TEST_CASE("a timer set through the SBI fires in a running guest, on time and once", "[timer][R6]") {
