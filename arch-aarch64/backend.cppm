@@ -86,7 +86,7 @@ struct PerCpu {
     std::uint64_t host_zcr = 0;                          // ZCR_EL2 as enable() found it: apart, as CPTR_EL2 may trap it
     // What guests see, at CRm * 8 + op2: those without SVE, those with it.
     std::array<std::array<std::uint64_t, 64>, 2> id_registers{};
-    inline auto has(Feature f) const noexcept -> bool { return (capabilities.features >> static_cast<unsigned>(f) & 1) != 0; }
+    inline auto has(Feature f) const noexcept -> bool { return (capabilities.features & bit(f)) != 0; }
 };
 
 /// An instruction exit that waits for its answer, and what else has to be seen to before the guest goes on.
@@ -328,8 +328,6 @@ void set_vector(Vcpu&, unsigned n, std::uint64_t low, std::uint64_t high) noexce
 auto sve_state_bytes(std::uint32_t vector_length) noexcept -> std::uint32_t;
 // percpu.cpp
 auto next_epoch() noexcept -> std::uint64_t;
-// bind.cpp
-auto fit(Vcpu&, PerCpu&, CpuId here) noexcept -> Result<void>;
 // debug.cpp. Requires: bound, interrupts masked.
 void load_debug(Vcpu&) noexcept;
 void unload_debug(Vcpu&) noexcept;

@@ -55,7 +55,6 @@ void work_out(Vcpu& v, const PerCpu& cpu) noexcept {
     v.el2.hcr = hcr(vm, cpu);
     v.el2.features = cpu.capabilities.features & (bit(Feature::pauth) | bit(Feature::ras) | (sve ? bit(Feature::sve) : 0));
 }
-}  // namespace
 
 /// Whether this vCPU can run on this CPU. What is found holds until one of them is changed: bind() comes here once for each pair.
 auto fit(Vcpu& v, PerCpu& cpu, CpuId here) noexcept -> Result<void> {
@@ -84,7 +83,6 @@ auto fit(Vcpu& v, PerCpu& cpu, CpuId here) noexcept -> Result<void> {
     return {};
 }
 
-namespace {
 constexpr auto is_el1(std::size_t row, Feature f) noexcept -> bool { return registers[row].policy == Policy::on_bind && registers[row].feature == f; }
 /// The rows of EL1's registers that need this feature, in table order.
 template <Feature F>
@@ -279,6 +277,7 @@ void Arch::unbind(Vcpu& v, CpuId here) noexcept {
     auto next = State::free;
     if (v.pending.kind == Pending::Kind::terminal) [[unlikely]] {
         next = State::off;
+        drop_interrupts(v);     // it may never come back: what it held goes to whom it is routed now
         cpu.trusted = nullptr;  // the CPU is free again
         v.fits = 0;
     }

@@ -220,6 +220,7 @@ auto interrupt_waits(Vcpu& v) noexcept -> bool {
     if (!v.mailbox().empty()) return true;
     const auto& c = v.vm().controller();
     if (!c) return false;
+    if (v.lr_used != 0 && read<"ICH_MISR_EL2">() != 0) refresh_interrupts(v);  // a level that has been ended may be high still
     Interrupt next;
     if (c.peek(c.self, v.id(), next)) return true;
     for (auto used = v.lr_used; used != 0; used &= used - 1)
@@ -233,9 +234,10 @@ void drop_interrupts(Vcpu& v) noexcept {
             const auto n = static_cast<unsigned>(std::countr_zero(used));
             c.retire(c.self, v.id(), v.lr[n], ListRegister{v.saved_lr[n]}.is(ListRegister::pending), false);
         }
-        if (v.lr_used != 0) static_cast<void>(v.post(Event::interrupt));  // what is pending there has to be taken again
         if (v.timer_linked) c.line(c.self, v.id(), virtual_timer, false);
         if (v.physical_line) c.line(c.self, v.id(), 30, false);
+        // What is pending there has to be taken again. Nothing is posted for nothing: it would keep a suspended vCPU from sleeping.
+        if (Interrupt next; v.lr_used != 0 && c.peek(c.self, v.id(), next)) static_cast<void>(v.post(Event::interrupt));
     }
     v.lr_used = 0;
     v.set(Vcpu::list_registers, false);

@@ -78,7 +78,7 @@ void show_features(PerCpu& cpu) noexcept {
     if (field(mmfr0, 28) == 1) mmfr0 &= ~(std::uint64_t{0xF} << 28);  // TGran4 without 52-bit addresses
     if (field(mmfr0, 20) == 2) mmfr0 -= std::uint64_t{1} << 20;       // TGran16 likewise
     cap(at(iss_of<"ID_AA64MMFR2_EL1">), 16, 1);  // VARange: at most 52 bits
-    if ((cpu.capabilities.features >> static_cast<unsigned>(Feature::pauth) & 1) == 0) {
+    if (!cpu.has(Feature::pauth)) {
         at(iss_of<"ID_AA64ISAR1_EL1">) &= ~detail::fields({4, 8, 24, 28});
         at(iss_of<"ID_AA64ISAR2_EL1">) &= ~detail::fields({8, 12, 24});
     }
@@ -127,11 +127,9 @@ auto probe(PerCpu& cpu) noexcept -> Result<void> {
     caps.levels_mask = 1u << 3 | (caps.address_bits >= 44 ? 1u << 4 : 0);
     caps.breakpoints = caps.watchpoints = 2;  // the least there can be, and what guests are shown
     caps.host_extensions = cpu.e2h;
-    caps.features = (field(pfr0, 0) == 2 ? 1u << static_cast<unsigned>(Feature::aarch32_el0) : 0) |
-                    (pauth ? 1u << static_cast<unsigned>(Feature::pauth) : 0) | (sve ? 1u << static_cast<unsigned>(Feature::sve) : 0) |
-                    (field(pfr0, 28) != 0 ? 1u << static_cast<unsigned>(Feature::ras) : 0) |
-                    (field(mmfr1, 8) != 0 ? 1u << static_cast<unsigned>(Feature::vhe) : 0) |
-                    (cpu.hal->local_interrupt_controller != nullptr ? 1u << static_cast<unsigned>(Feature::gicv3_link) : 0);
+    caps.features = (field(pfr0, 0) == 2 ? bit(Feature::aarch32_el0) : 0) | (pauth ? bit(Feature::pauth) : 0) | (sve ? bit(Feature::sve) : 0) |
+                    (field(pfr0, 28) != 0 ? bit(Feature::ras) : 0) | (field(mmfr1, 8) != 0 ? bit(Feature::vhe) : 0) |
+                    (cpu.hal->local_interrupt_controller != nullptr ? bit(Feature::gicv3_link) : 0);
     return {};
 }
 

@@ -82,7 +82,7 @@ struct PerCpu {
     HostPhysAddr guest_file_page;
     HostRegisters host;
     std::array<std::uint64_t, 16> owned{};         // the other host-owned registers as enable() found them: disable() gives them back
-    inline auto has(Feature f) const noexcept -> bool { return (capabilities.features >> static_cast<unsigned>(f) & 1) != 0; }
+    inline auto has(Feature f) const noexcept -> bool { return (capabilities.features & bit(f)) != 0; }
 };
 
 /// An instruction exit that waits for its answer, and what else has to be seen to before the guest goes on.

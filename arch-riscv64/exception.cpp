@@ -69,7 +69,9 @@ void Arch::power_up(Vcpu& v) noexcept {
     unbind(v, cpu.id);
     const auto compare = v.context.get<"vstimecmp">(), soft = v.timer_at, pending = v.context.get<"hvip">();
     const bool suspended = v.suspended;
+    const auto fits = v.fits;
     static_cast<void>(restart(v, entry, arg));
+    v.fits = fits;  // hvip is kept, so nothing has to be looked at anew
     v.suspended = suspended;  // until it runs
     v.context.set<"vstimecmp">(compare);
     v.context.set<"hvip">(pending);

@@ -44,7 +44,7 @@ void Gicv3::raise(std::uint32_t vcpu, std::uint32_t work) noexcept {
 void Gicv3::changed(std::uint32_t vcpu, std::uint32_t word, std::uint32_t mask) noexcept {
     if (word == 0) return raise(vcpu, 1);
     for (std::uint32_t v = 0; v < vcpus_; ++v)
-        if ((cpus_[v].routed[word - 1].load(relaxed) & mask) != 0) raise(v, 1u << word);
+        if ((cpus_[v].routed[word - 1].load() & mask) != 0) raise(v, 1u << word);  // after the change: who is routed to now sees it, or is seen here
 }
 
 void Gicv3::set_line(std::uint32_t spi, bool level) noexcept {
