@@ -76,14 +76,17 @@ TEST_CASE("a software interrupt to oneself is taken at once, and once", "[interr
     CHECK(next(m, b).count == 1);
 }
 
+namespace {
+void write(Machine& m, std::uint64_t offset, std::uint32_t value) {
+    DeviceAccess a{plic_base + offset, value, 4, true};
+    REQUIRE(m.controller.access(0, a));
+}
+}  // namespace
+
 TEST_CASE("a device's line reaches the guest through the PLIC, and again while it is high", "[interrupt][plic]") {
     Machine m(interrupted, external, {.controller = true});
-    const auto write = [&](std::uint64_t offset, std::uint32_t value) {
-        DeviceAccess a{plic_base + offset, value, 4, true};
-        REQUIRE(m.controller.access(0, a));
-    };
-    write(4 * 7, 3);               // priority of source 7
-    write(0x2080, 1 << 7);         // enabled for hart 0, S-mode
+    write(m, 4 * 7, 3);               // priority of source 7
+    write(m, 0x2080, 1 << 7);         // enabled for hart 0, S-mode
     auto b = percpu().bind(m.vcpu());
     CHECK(next(m, b).count == 0);
     m.controller.set_line(7, true);
@@ -94,38 +97,30 @@ TEST_CASE("a device's line reaches the guest through the PLIC, and again while i
     CHECK(next(m, b).count == 1);
     m.controller.set_line(7, true);
     CHECK(next(m, b).count == 2);
-    write(4 * 7, 0);               // priority 0 is never delivered
+    write(m, 4 * 7, 0);               // priority 0 is never delivered
     m.controller.set_line(7, true);
     CHECK(next(m, b).count == 2);
 }
 
 TEST_CASE("a line that goes down while the vCPU is not bound does not show when it is again", "[interrupt][plic]") {
     Machine m(wait_forever, 0, {.controller = true});
-    const auto write = [&](std::uint64_t offset, std::uint32_t value) {
-        DeviceAccess a{plic_base + offset, value, 4, true};
-        REQUIRE(m.controller.access(0, a));
-    };
-    write(4 * 7, 3);
-    write(0x2080, 1 << 7);
+    write(m, 4 * 7, 3);
+    write(m, 0x2080, 1 << 7);
     m.controller.set_line(7, true);
     {
         auto b = percpu().bind(m.vcpu());
         REQUIRE(b.run(runtime::now() + runtime::frequency() / 1000));
         CHECK((arch::read<"hvip">() & 1 << 10) != 0);
     }
-    write(0x2080, 0);  // as when another hart has claimed it
+    write(m, 0x2080, 0);  // as when another hart has claimed it
     auto b = percpu().bind(m.vcpu());
     CHECK((arch::read<"hvip">() & 1 << 10) == 0);
 }
 
 TEST_CASE("what is pending in the controller reaches a vCPU that starts anew, or is given another hvip", "[interrupt][plic]") {
     Machine m(wait_forever, 0, {.controller = true});
-    const auto write = [&](std::uint64_t offset, std::uint32_t value) {
-        DeviceAccess a{plic_base + offset, value, 4, true};
-        REQUIRE(m.controller.access(0, a));
-    };
-    write(4 * 7, 3);
-    write(0x2080, 1 << 7);
+    write(m, 4 * 7, 3);
+    write(m, 0x2080, 1 << 7);
     m.controller.set_line(7, true);
     const auto shows = [&] {
         auto b = percpu().bind(m.vcpu());
