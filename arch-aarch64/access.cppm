@@ -57,7 +57,8 @@ inline void write_list_register(unsigned n, std::uint64_t value) noexcept {
 }
 [[gnu::always_inline]] inline void restore_interrupts(std::uint64_t daif) noexcept { write<"DAIF">(daif); }
 
-inline void tlbi_vmalls12e1() noexcept { asm volatile("dsb nshst\n tlbi vmalls12e1\n dsb nsh\n isb" ::: "memory"); }
+/// Ends with an entry, as nothing else uses EL1's translations. No entry of the tables was changed: that has maintenance of its own.
+inline void tlbi_vmalls12e1() noexcept { asm volatile("tlbi vmalls12e1\n dsb nsh" ::: "memory"); }
 inline void tlbi_alle1() noexcept { asm volatile("dsb nshst\n tlbi alle1\n dsb nsh\n ic iallu\n dsb nsh\n isb" ::: "memory"); }
 inline void tlbi_ipas2e1is(std::uint64_t page) noexcept { asm volatile("tlbi ipas2e1is, %0" :: "r"(page) : "memory"); }
 inline void tlbi_vmalle1is() noexcept { asm volatile("dsb ish\n tlbi vmalle1is\n dsb ish\n isb" ::: "memory"); }

@@ -125,25 +125,34 @@ public:
     PerCpu* percpu = nullptr;                // while bound
     std::uint64_t fits = 0;                  // epoch of the CPU that has been found to fit, and for which `el2` and `usual_work` are right
     HostOwned el2;
-    std::uint32_t usual_work = 0;            // `work` at bind, but for what the guest itself decides
+    std::uint32_t usual_work = 0;            // `work` at bind, but for what the guest has brought about itself
     const HalTable* hal;
     const std::uint64_t* id_registers = nullptr;  // while bound: what this guest sees, at CRm * 8 + op2
 
-    /// What an entry or an exit has to see to beyond the usual: bits of one word, so that the usual is one test.
+    /// What an entry, an exit or a switch has to see to beyond the usual: bits of one word, so that the usual is one test. What is tested
+    /// together stands together: a mask of neighbours is part of the instruction.
     enum Work : std::uint32_t {
-        switch_fp = 1,           ///< the host uses floating point: HostFp::per_exit
-        calls_refused = 2,       ///< no call is an exit
-        timer_paused = 4,        ///< `timer_control` has to be written before the guest goes on
-        physical_timer_on = 8,   ///< the emulated physical timer counts
-        host_extensions = 16,    ///< the guest's timer is reached by its EL02 name
-        guest_owns_timer = 32,   ///< it is passed through
-        deadline_armed = 64,
-        list_registers = 128,    ///< some hold an interrupt: `lr_used` is not 0
-        fast_hook = 256,         ///< `fast_exit` is asked first
-        has_sve = 512,           ///< Z, P and FFR are switched
-        debug_loaded = 1024,     ///< the CPU's debug registers are not the host's
-        host_steps = 2048,       ///< PSTATE.SS is set before each entry
-        guest_owns_interrupts = 4096,  ///< they are passed through
+        switch_fp = 1,                 ///< the host uses floating point: HostFp::per_exit
+        calls_refused = 1 << 1,        ///< no call is an exit
+        timer_paused = 1 << 2,         ///< `timer_control` has to be written before the guest goes on
+        fast_hook = 1 << 3,            ///< `fast_exit` is asked first
+        host_steps = 1 << 4,           ///< PSTATE.SS is set before each entry
+        host_extensions = 1 << 5,      ///< the guest's timer is reached by its EL02 name
+        guest_owns_timer = 1 << 6,     ///< it is passed through
+        partitioned = 1 << 7,          ///< the CPU has MPAM
+        guest_owns_interrupts = 1 << 8,  ///< they are passed through
+        host_debugs = 1 << 9,          ///< set_debug() asked for something
+        has_sve = 1 << 10,             ///< Z, P and FFR are switched
+        more_priorities = 1 << 11,     ///< more active priorities than a word holds
+        list_registers = 1 << 12,      ///< some hold an interrupt: `lr_used` is not 0
+        timer_linked = 1 << 13,        ///< the virtual timer's physical interrupt is active, held for the guest
+        physical_timer_on = 1 << 14,   ///< the emulated physical timer counts
+        deadline_armed = 1 << 15,
+        debug_loaded = 1 << 16,        ///< the CPU's debug registers are not the host's
+        lasting = list_registers | timer_linked | physical_timer_on,  ///< what outlives an unbinding
+        /// What few guests or machines have, behind one test when a vCPU comes, and when it leaves.
+        rare_to_load = guest_owns_timer | partitioned | guest_owns_interrupts | host_debugs | has_sve | more_priorities | list_registers | timer_linked,
+        rare_to_save = rare_to_load | physical_timer_on | deadline_armed | debug_loaded,
     };
     std::uint32_t work = 0;
     inline auto has(Work w) const noexcept -> bool { return (work & w) != 0; }
@@ -154,7 +163,6 @@ public:
     // The GIC's virtual CPU interface. In the hardware while bound, here otherwise.
     std::uint32_t lr_used = 0;               // list registers that hold an interrupt
     bool lr_overflow = false;                // more was pending than they hold
-    bool timer_linked = false;               // the virtual timer's physical interrupt is active, held for the guest
     std::array<std::uint32_t, 16> lr{};        // which interrupt each holds: a register that the guest has emptied does not say
     std::array<std::uint64_t, 16> saved_lr{};  // their values while unbound
     std::uint64_t vmcr = 0;
@@ -202,6 +210,7 @@ struct Arch {
     static auto check(const Vm&, const CreateConfig&) noexcept -> Result<void>;
     static auto bind(Vcpu&, PerCpu&, CpuId here) noexcept -> Result<void>;
     static void unbind(Vcpu&, CpuId here) noexcept;
+    static auto switch_to(Vcpu& from, Vcpu& to, CpuId here) noexcept -> bool;
     static auto run(Vcpu&, std::uint64_t deadline, CpuId here) noexcept -> bool;
     [[gnu::always_inline]] static inline auto complete(Vcpu& v, std::uint64_t value) noexcept -> Result<void> {
         if (v.pending.kind == Pending::Kind::hypercall) [[likely]] {  // the hardware has moved the PC
@@ -225,8 +234,12 @@ private:
     static auto complete_other(Vcpu&, std::uint64_t value) noexcept -> const Error*;
     static auto complete_rare(Vcpu&, std::uint64_t value) noexcept -> const Error*;
     static void power_up(Vcpu&) noexcept;
-    static auto start(Vcpu&, PerCpu&, CpuId here) noexcept -> Result<void>;
-    static auto settle_in(Vcpu&, PerCpu&, CpuId here) noexcept -> Result<void>;
+    static auto start(Vcpu&, PerCpu&, CpuId here, const Vcpu* leaves) noexcept -> Result<void>;
+    static auto settle_in(Vcpu&, PerCpu&, CpuId here, const Vcpu* leaves) noexcept -> Result<void>;
+    static auto admit(Vcpu&, PerCpu&, CpuId here, const Vcpu* leaves, bool ready) noexcept -> Result<void>;
+    static auto admitted(Vcpu& from, Vcpu& to, PerCpu&, CpuId here, bool ready) noexcept -> bool;
+    static auto refuse_elsewhere(Vcpu&, CpuId here) noexcept -> bool;
+    static auto refuse_switch(Vcpu& from, CpuId here) noexcept -> bool;
 };
 
 /// What a fast hook finds in its FastExit. X19 to X29 are there for a register access only.
@@ -292,21 +305,21 @@ void save_list_registers(Vcpu&) noexcept;
 inline constexpr std::uint64_t ich_hcr_en = 1;
 // timer.cpp
 void arm_deadline(Vcpu&) noexcept;
-inline void resume_guest_timer(Vcpu& v) noexcept {
+[[gnu::always_inline]] inline void resume_guest_timer(Vcpu& v) noexcept {
     if (!v.has(Vcpu::timer_paused)) return;
     write_el1<"CNTV_CTL_EL0">(v.has(Vcpu::host_extensions), v.timer_control);
     v.set(Vcpu::timer_paused, false);
 }
 void move_physical_timer(Vcpu&, bool to_cpu) noexcept;
-/// Nothing of the guest's timer interrupts the host between exit and entry.
-[[gnu::always_inline]] inline void pause_guest_timer(Vcpu& v) noexcept {
-    if ((v.work & (Vcpu::host_extensions | Vcpu::guest_owns_timer)) == 0) {
+/// Nothing of the guest's timer interrupts the host between exit and entry. `work` is the vCPU's, in what does not change while it is bound.
+[[gnu::always_inline]] inline void pause_guest_timer(Vcpu& v, std::uint32_t work) noexcept {
+    if ((work & (Vcpu::host_extensions | Vcpu::guest_owns_timer)) == 0) {
         if (const auto control = read<"CNTV_CTL_EL0">(); (control & 1) != 0) {
             v.timer_control = control & 3;
             v.set(Vcpu::timer_paused, true);
             write<"CNTV_CTL_EL0">(0);
         }
-    } else if (!v.has(Vcpu::guest_owns_timer)) {
+    } else if ((work & Vcpu::guest_owns_timer) == 0) {
         if (const auto control = read<"CNTV_CTL_EL0", true>(); (control & 1) != 0) {
             v.timer_control = control & 3;
             v.set(Vcpu::timer_paused, true);
@@ -314,11 +327,19 @@ void move_physical_timer(Vcpu&, bool to_cpu) noexcept;
         }
     }
 }
-inline void disarm_deadline(Vcpu& v) noexcept {
+/// EL1's physical timer interrupts whatever runs here at this count.
+[[gnu::always_inline]] inline void write_deadline(bool e2h, std::uint64_t at) noexcept {
+    write_el1<"CNTP_CVAL">(e2h, at);
+    write_el1<"CNTP_CTL">(e2h, 1);
+}
+/// Requires: one is armed; `work` is the vCPU's.
+[[gnu::always_inline]] inline void stop_deadline(Vcpu& v, std::uint32_t work) noexcept {
     v.run_deadline = no_deadline;
-    if (!v.has(Vcpu::deadline_armed)) return;
-    write_el1<"CNTP_CTL">(v.has(Vcpu::host_extensions), 0);
-    v.set(Vcpu::deadline_armed, false);
+    write_el1<"CNTP_CTL">((work & Vcpu::host_extensions) != 0, 0);
+    v.work = work & ~static_cast<std::uint32_t>(Vcpu::deadline_armed);
+}
+inline void disarm_deadline(Vcpu& v) noexcept {
+    if (v.has(Vcpu::deadline_armed)) stop_deadline(v, v.work);
 }
 auto guest_counter(const Vcpu&) noexcept -> std::uint64_t;
 auto physical_timer_deadline(const Vcpu&) noexcept -> std::uint64_t;

@@ -36,7 +36,8 @@ void work_out(Vcpu& v, const PerCpu& cpu) noexcept {
     const auto& vm = v.machine();
     v.usual_work = (cpu.hal->host_fp == HostFp::per_exit ? Vcpu::switch_fp : 0) | (vm.policy().hypercalls ? 0 : Vcpu::calls_refused) |
                    (cpu.e2h ? Vcpu::host_extensions : 0) | (vm.passthrough_timer ? Vcpu::guest_owns_timer : 0) | (vm.passthrough_interrupts ? Vcpu::guest_owns_interrupts : 0) |
-                   (v.fast_exit != nullptr ? Vcpu::fast_hook : 0) | (v.debug.step ? Vcpu::host_steps : 0);
+                   (v.fast_exit != nullptr ? Vcpu::fast_hook : 0) | (v.debug.step ? Vcpu::host_steps : 0) |
+                   (v.debug.active ? Vcpu::host_debugs : 0) | (cpu.has_mpam ? Vcpu::partitioned : 0) | (cpu.priority_words > 1 ? Vcpu::more_priorities : 0);
     const bool sve = cpu.vector_length != 0 && !v.vector_state.empty();
     if (sve) {
         v.usual_work |= Vcpu::has_sve;
@@ -56,11 +57,11 @@ void work_out(Vcpu& v, const PerCpu& cpu) noexcept {
     v.el2.features = cpu.capabilities.features & (bit(Feature::pauth) | bit(Feature::ras) | (sve ? bit(Feature::sve) : 0));
 }
 
-/// Whether this vCPU can run on this CPU. What is found holds until one of them is changed: bind() comes here once for each pair.
-auto fit(Vcpu& v, PerCpu& cpu, CpuId here) noexcept -> Result<void> {
+/// Whether this vCPU can run on this CPU, which `leaves` may be about to leave. What is found holds until one of them is changed: bind() comes here once for each pair.
+auto fit(const Vcpu& v, const PerCpu& cpu, CpuId here, const Vcpu* leaves) noexcept -> Result<void> {
     if (!cpu.enabled) return Error{Code::bad_state, "an enabled CPU"};
     if (here != cpu.id) return Error{Code::wrong_cpu, "the CPU that this object enabled", static_cast<std::uint64_t>(cpu.id), static_cast<std::uint64_t>(here)};
-    if (cpu.bound != nullptr) return Error{Code::bad_state, "a CPU on which no other vCPU is bound"};
+    if (cpu.bound != leaves) return Error{Code::bad_state, "a CPU on which no other vCPU is bound"};
     const auto& vm = v.machine();
     if (cpu.trusted != nullptr && cpu.trusted != &v)
         return Error{Code::not_owner, "a CPU whose interrupts no other guest owns"};
@@ -76,14 +77,17 @@ auto fit(Vcpu& v, PerCpu& cpu, CpuId here) noexcept -> Result<void> {
     if ((v.context.get<"PSTATE">() & 0x10) != 0 && !cpu.has(Feature::aarch32_el0))
         return Error{Code::unsupported, "a CPU with AArch32 at EL0, as the vCPU's PSTATE has it (ID_AA64PFR0_EL1.EL0)", 2, 1};
     const bool links = cpu.hal->local_interrupt_controller != nullptr;
-    if (v.machine().controller() && !vm.passthrough_timer && !links)
+    if (v.vm().controller() && !vm.passthrough_timer && !links)
         return Error{Code::unsupported, "a HAL that models LinksGuestTimer, for a VM with an interrupt controller"};
     if (cpu.has(Feature::pauth) && (read<"SCTLR_EL2">() & signs) != 0)
         return Error{Code::unsupported, "a host that does not sign pointers while vCPUs are bound (SCTLR_EL2.EnIA, EnIB, EnDA, EnDB): the keys are the guest's", 0, read<"SCTLR_EL2">() & signs};
     return {};
 }
 
-constexpr auto is_el1(std::size_t row, Feature f) noexcept -> bool { return registers[row].policy == Policy::on_bind && registers[row].feature == f; }
+/// CNTV_CTL_EL0 is apart: what the hardware gets depends on whether it counts.
+constexpr auto is_el1(std::size_t row, Feature f) noexcept -> bool {
+    return registers[row].policy == Policy::on_bind && registers[row].feature == f && row != index<"CNTV_CTL_EL0">;
+}
 /// The rows of EL1's registers that need this feature, in table order.
 template <Feature F>
 constexpr auto el1_rows = [] {
@@ -107,7 +111,7 @@ template <Feature F, class Move, std::size_t First = 0>
 template <Feature F>
 [[gnu::always_inline]] inline auto first_of(Context& c) noexcept -> std::uint64_t* {
     auto* first = &c.row<el1_rows<F>[0]>();
-    asm("" : "+r"(first));  // an address in a register, not an offset from the context
+    if constexpr (el1_rows<F>.size() > 1) asm("" : "+r"(first));  // an address in a register, not an offset from the context
     return first;
 }
 template <Feature F, bool E2h>
@@ -124,25 +128,39 @@ template <Feature F, bool E2h>
 }
 
 template <bool E2h>
-[[gnu::always_inline]] inline void load_el1(Context& c, std::uint64_t features) noexcept {
+[[gnu::always_inline]] inline void load_el1(Vcpu& v) noexcept {
+    auto& c = v.context;
     load_rows<Feature::base, E2h>(c);
+    // A timer that counts waits for the entry. It is enabled after its compare value is there.
+    const auto control = c.get<"CNTV_CTL_EL0">();
+    if ((control & 1) != 0) {
+        load_row<index<"CNTV_CTL_EL0">, E2h>(0);
+        v.timer_control = control & 3;
+        v.set(Vcpu::timer_paused, true);
+    } else {
+        load_row<index<"CNTV_CTL_EL0">, E2h>(control);
+    }
+    const auto features = v.el2.features;
     if (features == 0) return;
     if ((features & bit(Feature::pauth)) != 0) load_rows<Feature::pauth, E2h>(c);
     if ((features & bit(Feature::ras)) != 0) load_rows<Feature::ras, E2h>(c);
     if ((features & bit(Feature::sve)) != 0) load_rows<Feature::sve, E2h>(c);
 }
 template <bool E2h>
-[[gnu::always_inline]] inline void save_el1(Context& c, std::uint64_t features) noexcept {
+[[gnu::always_inline]] inline void save_el1(Vcpu& v) noexcept {
+    auto& c = v.context;
     save_rows<Feature::base, E2h>(c);
+    c.set<"CNTV_CTL_EL0">(read<"CNTV_CTL_EL0", E2h>());
     load_row<index<"CNTV_CTL_EL0">, E2h>(0);  // nothing of the guest fires on a CPU that it has left
+    const auto features = v.el2.features;
     if (features == 0) return;
     if ((features & bit(Feature::pauth)) != 0) save_rows<Feature::pauth, E2h>(c);
     if ((features & bit(Feature::ras)) != 0) save_rows<Feature::ras, E2h>(c);
     if ((features & bit(Feature::sve)) != 0) save_rows<Feature::sve, E2h>(c);
 }
 
-/// What of EL2 is written for a vCPU; never read back.
-[[gnu::always_inline]] inline void write_host_owned(const Vcpu& v, const PerCpu& cpu, TlbTag tag) noexcept {
+/// What of EL2 is written for a vCPU; never read back. In effect after an ISB.
+[[gnu::always_inline]] inline void write_host_owned(const Vcpu& v, TlbTag tag) noexcept {
     const auto* wanted = &v.el2;
     asm("" : "+r"(wanted));  // as in first_of()
     const HostOwned w = *wanted;
@@ -154,12 +172,6 @@ template <bool E2h>
     write<"CNTVOFF_EL2">(w.cntvoff);
     write<"VTTBR_EL2">(w.vttbr | std::uint64_t{tag.value} << 48);
     write<"HCR_EL2">(w.hcr);
-    if (cpu.has_mpam) [[unlikely]] write<"MPAM2_EL2">(std::uint64_t{3} << 48);  // TRAPMPAM0EL1, TRAPMPAM1EL1: one partition, the host's default
-    isb();
-    if (v.has(Vcpu::has_sve)) [[unlikely]] {
-        write<"ZCR_EL2">(0xF);  // the longest: the guest's ZCR_EL1 chooses below it
-        isb();
-    }
 }
 
 /// Back to what the host had; everything of the guest has been saved before.
@@ -177,37 +189,110 @@ template <bool E2h>
     isb();
 }
 
-/// MDSCR_EL1, and the rest where guest or host debug.
-[[gnu::always_inline]] inline void bring_debug(Vcpu& v) noexcept {
-    constexpr std::uint64_t ss_or_mde = 1 | 1 << 15;
-    if (const auto guest = v.context.get<"MDSCR_EL1">(); v.debug.active || (guest & ss_or_mde) != 0) [[unlikely]] load_debug(v);
-    else write<"MDSCR">(guest);
+/// Requires: V has been loaded, as that clears the rest of Z.
+[[gnu::noinline]] void load_rare(Vcpu& v) noexcept {
+    if (v.has(Vcpu::partitioned)) write<"MPAM2_EL2">(std::uint64_t{3} << 48);  // TRAPMPAM0EL1, TRAPMPAM1EL1: one partition, the host's default
+    if (v.has(Vcpu::has_sve)) {
+        write<"ZCR_EL2">(0xF);  // the longest: the guest's ZCR_EL1 chooses below it
+        isb();
+        if (!v.has(Vcpu::switch_fp)) axvcpu_sve_load(v.vector_state.data());
+    }
+    if (v.has(Vcpu::guest_owns_timer)) {
+        v.set(Vcpu::timer_paused, false);  // it goes on meanwhile
+        write_el1<"CNTV_CTL_EL0">(v.has(Vcpu::host_extensions), v.context.get<"CNTV_CTL_EL0">());
+        move_physical_timer(v, true);
+    }
+    if (v.has(Vcpu::guest_owns_interrupts)) write<"ICH_HCR_EL2">(0);
+    if (v.has(Vcpu::more_priorities)) move_more_priorities(v, true);
+    if (v.has(Vcpu::host_debugs)) load_debug(v);
+    if ((v.work & (Vcpu::list_registers | Vcpu::timer_linked)) != 0) load_list_registers(v);
+}
+[[gnu::noinline]] void save_rare(Vcpu& v) noexcept {
+    if (v.has(Vcpu::deadline_armed)) disarm_deadline(v);
+    if (v.has(Vcpu::has_sve)) {
+        if (!v.has(Vcpu::switch_fp)) axvcpu_sve_save(v.vector_state.data());
+        write<"ZCR_EL2">(v.percpu->host_zcr);
+    }
+    if (v.has(Vcpu::guest_owns_timer)) move_physical_timer(v, false);
+    if (v.has(Vcpu::more_priorities)) move_more_priorities(v, false);
+    if (v.has(Vcpu::debug_loaded)) unload_debug(v);
+    if ((v.work & (Vcpu::list_registers | Vcpu::timer_linked)) != 0) save_list_registers(v);
 }
 
 /// The GIC's virtual CPU interface. What became pending while the vCPU was not bound was posted, too: run() looks at that.
-[[gnu::always_inline]] inline void load_interrupts(Vcpu& v, const PerCpu& cpu) noexcept {
+[[gnu::always_inline]] inline void load_interrupts(const Vcpu& v) noexcept {
     write<"ICC_SRE_EL1">(7);  // a guest may have changed it where it can be changed
-    if (v.has(Vcpu::guest_owns_interrupts)) [[unlikely]] return write<"ICH_HCR_EL2">(0);
-    write<"ICH_VMCR_EL2">(v.vmcr);
-    write<"ICH_AP0R0_EL2">(v.ap0[0]);
-    write<"ICH_AP1R0_EL2">(v.ap1[0]);
+    const std::uint64_t vmcr = v.vmcr, ap0 = v.ap0[0], ap1 = v.ap1[0];
+    write<"ICH_VMCR_EL2">(vmcr);
+    write<"ICH_AP0R0_EL2">(ap0);
+    write<"ICH_AP1R0_EL2">(ap1);
     write<"ICH_HCR_EL2">(ich_hcr_en);
-    if (cpu.priority_words > 1) [[unlikely]] move_more_priorities(v, true);
-    if (v.lr_used != 0 || v.timer_linked) load_list_registers(v);
 }
-[[gnu::always_inline]] inline void save_interrupts(Vcpu& v, const PerCpu& cpu) noexcept {
-    if (v.has(Vcpu::guest_owns_interrupts)) [[unlikely]] return;
-    v.vmcr = read<"ICH_VMCR_EL2">();
-    v.ap0[0] = read<"ICH_AP0R0_EL2">();
-    v.ap1[0] = read<"ICH_AP1R0_EL2">();
-    if (cpu.priority_words > 1) [[unlikely]] move_more_priorities(v, false);
-    if (v.lr_used != 0 || v.timer_linked) save_list_registers(v);
+[[gnu::always_inline]] inline void save_interrupts(Vcpu& v) noexcept {
+    const auto vmcr = read<"ICH_VMCR_EL2">(), ap0 = read<"ICH_AP0R0_EL2">(), ap1 = read<"ICH_AP1R0_EL2">();
+    v.vmcr = vmcr;
+    v.ap0[0] = ap0;
+    v.ap1[0] = ap1;
+}
+
+/// EL2's registers for a vCPU that comes, `from` going: most are alike where both are of one VM. Gives the flush that has to follow.
+[[gnu::always_inline]] inline auto take_over(const Vcpu& v, const Vcpu* from, PerCpu& cpu) noexcept -> TlbTagDomain::Flush {
+    auto& holder = v.vm().tag;
+    if (from != nullptr && &from->vm() == &v.vm() && from->usual_work == v.usual_work && tags().hand_on(cpu.tags, holder, v.id())) {
+        write<"VMPIDR_EL2">(v.el2.vmpidr);
+        return TlbTagDomain::Flush::tag;
+    }
+    const auto assigned = tags().assign(cpu.tags, holder, v.id());
+    write_host_owned(v, assigned.tag);
+    return assigned.flush;
+}
+
+/// The cold context into this CPU, `from` going. Requires: interrupts masked; the vCPU is ready and fits.
+[[gnu::always_inline]] inline void load_guest(Vcpu& v, const Vcpu* from, PerCpu& cpu) noexcept {
+    v.percpu = &cpu;
+    cpu.bound = &v;
+    const auto work = v.usual_work | (v.work & Vcpu::lasting);
+    v.work = work;
+    const auto flush = take_over(v, from, cpu);
+    if ((work & Vcpu::host_extensions) != 0) load_el1<true>(v);
+    else load_el1<false>(v);
+    isb();
+    // After EL1's registers, so that no walk of another guest's tables comes under this tag. The entry is the ISB that ends it.
+    if (flush == TlbTagDomain::Flush::tag) tlbi_vmalls12e1();
+    else if (flush == TlbTagDomain::Flush::all) [[unlikely]] tlbi_alle1();
+    if ((work & Vcpu::switch_fp) == 0) axvcpu_fp_load(&v.context);
+    load_interrupts(v);
+    constexpr std::uint64_t ss_or_mde = 1 | 1 << 15;
+    if (const auto guest = v.context.get<"MDSCR_EL1">(); (guest & ss_or_mde) != 0) [[unlikely]] load_debug(v);
+    else write<"MDSCR">(guest);
+    if ((work & Vcpu::rare_to_load) != 0) [[unlikely]] load_rare(v);
+}
+
+/// The cold context out of this CPU. Requires: interrupts masked. EL2's registers are the guest's still.
+[[gnu::always_inline]] inline void save_guest(Vcpu& v) noexcept {
+    resume_guest_timer(v);
+    const auto work = v.work;
+    if ((work & Vcpu::rare_to_save) != 0) [[unlikely]] save_rare(v);
+    save_interrupts(v);
+    if ((work & Vcpu::host_extensions) != 0) save_el1<true>(v);
+    else save_el1<false>(v);
+    if ((work & Vcpu::switch_fp) == 0) axvcpu_fp_save(&v.context);
+}
+
+/// A vCPU that has been saved is nobody's: after a terminal exit it is off.
+[[gnu::always_inline]] inline auto let_go(Vcpu& v, PerCpu& cpu) noexcept -> State {
+    v.percpu = nullptr;
+    if (v.pending.kind != Pending::Kind::terminal) [[likely]] return State::free;
+    drop_interrupts(v);     // it may never come back: what it held goes to whom it is routed now
+    if (cpu.trusted == &v) cpu.trusted = nullptr;  // the CPU is free again
+    v.fits = 0;
+    return State::off;
 }
 }  // namespace
 
 /// A vCPU that is not free: one that another has turned on starts here.
-auto Arch::start(Vcpu& v, PerCpu& cpu, CpuId here) noexcept -> Result<void> {
-    if (auto ok = fit(v, cpu, here); !ok) return ok;
+auto Arch::start(Vcpu& v, PerCpu& cpu, CpuId here, const Vcpu* leaves) noexcept -> Result<void> {
+    if (auto ok = fit(v, cpu, here, leaves); !ok) return ok;
     if (v.state() == State::off && v.start_requested())
         if (auto ok = reset(v, v.start_entry_, v.start_arg_); !ok) return ok;
     if (!v.move(State::free, State::ready)) return Vcpu::bad_state("a vCPU in state free", State::free, v.state());
@@ -215,8 +300,8 @@ auto Arch::start(Vcpu& v, PerCpu& cpu, CpuId here) noexcept -> Result<void> {
 }
 
 /// What has to be looked at and worked out before a vCPU's first time on this CPU. Requires: it is ready, so nobody else does the same.
-auto Arch::settle_in(Vcpu& v, PerCpu& cpu, CpuId here) noexcept -> Result<void> {
-    if (auto ok = fit(v, cpu, here); !ok) {
+auto Arch::settle_in(Vcpu& v, PerCpu& cpu, CpuId here, const Vcpu* leaves) noexcept -> Result<void> {
+    if (auto ok = fit(v, cpu, here, leaves); !ok) {
         v.state_.store(State::free, std::memory_order_release);
         return ok;
     }
@@ -231,63 +316,64 @@ auto Arch::settle_in(Vcpu& v, PerCpu& cpu, CpuId here) noexcept -> Result<void> 
     return {};
 }
 
-auto Arch::bind(Vcpu& v, PerCpu& cpu, CpuId here) noexcept -> Result<void> {
-    if (!v.move(State::free, State::ready)) [[unlikely]]
-        if (auto ok = start(v, cpu, here); !ok) return ok;
-    // After the state is won: whoever held it before may have been on another CPU.
-    const bool fits = v.fits == cpu.epoch && here == cpu.id && cpu.bound == nullptr && (!cpu.has(Feature::pauth) || (read<"SCTLR_EL2">() & signs) == 0);
-    if (!fits) [[unlikely]]
-        if (auto ok = settle_in(v, cpu, here); !ok) return ok;
+/// What the usual vCPU that comes to its usual CPU does not need. `ready`: its state has been won.
+[[gnu::noinline]] auto Arch::admit(Vcpu& v, PerCpu& cpu, CpuId here, const Vcpu* leaves, bool ready) noexcept -> Result<void> {
+    if (!ready)
+        if (auto ok = start(v, cpu, here, leaves); !ok) return ok;
+    return settle_in(v, cpu, here, leaves);
+}
 
+auto Arch::bind(Vcpu& v, PerCpu& cpu, CpuId here) noexcept -> Result<void> {
+    const bool ready = v.move(State::free, State::ready);
+    // After the state is won: whoever held it before may have been on another CPU.
+    const bool fits = ready && v.fits == cpu.epoch && here == cpu.id && cpu.bound == nullptr && (!cpu.has(Feature::pauth) || (read<"SCTLR_EL2">() & signs) == 0);
+    if (!fits) [[unlikely]]
+        if (auto ok = admit(v, cpu, here, nullptr, ready); !ok) return ok;
     const auto daif = mask_interrupts();
     v.settle_on(here);
-    v.percpu = &cpu;
-    cpu.bound = &v;
-    auto work = v.usual_work;
-    if (((v.context.get<"CNTP_CTL_EL0">() & 3) == 1 || v.physical_line) && (work & Vcpu::guest_owns_timer) == 0) work |= Vcpu::physical_timer_on;
-    v.work = work;
-    const auto tag = tags().assign(cpu.tags, v.vm().tag, v.id());
-    write_host_owned(v, cpu, tag.tag);
-    if (tag.flush == TlbTagDomain::Flush::all) tlbi_alle1();
-    else if (tag.flush == TlbTagDomain::Flush::tag) tlbi_vmalls12e1();
-    if ((work & Vcpu::host_extensions) != 0) load_el1<true>(v.context, v.el2.features);
-    else load_el1<false>(v.context, v.el2.features);
-    if ((work & Vcpu::switch_fp) == 0) load_fp(v);
-    if ((work & Vcpu::guest_owns_timer) != 0) [[unlikely]] move_physical_timer(v, true);
-    bring_debug(v);
-    pause_guest_timer(v);
-    load_interrupts(v, cpu);
+    load_guest(v, nullptr, cpu);
     restore_interrupts(daif);
     return {};
 }
 
 /// On another CPU than its own nothing can be saved: the vCPU stays bound, and every further use of it is refused.
 void Arch::unbind(Vcpu& v, CpuId here) noexcept {
-    auto& cpu = *v.percpu;
     if (here != v.cpu()) [[unlikely]] return;
+    auto& cpu = *v.percpu;
     const auto daif = mask_interrupts();
-    resume_guest_timer(v);
-    const auto work = v.work;
-    if ((work & Vcpu::deadline_armed) != 0) [[unlikely]] disarm_deadline(v);
-    save_interrupts(v, cpu);
-    if ((work & Vcpu::host_extensions) != 0) save_el1<true>(v.context, v.el2.features);
-    else save_el1<false>(v.context, v.el2.features);
-    if ((work & Vcpu::switch_fp) == 0) save_fp(v);
-    if ((work & Vcpu::guest_owns_timer) != 0) [[unlikely]] move_physical_timer(v, false);
-    auto next = State::free;
-    if (v.pending.kind == Pending::Kind::terminal) [[unlikely]] {
-        next = State::off;
-        drop_interrupts(v);     // it may never come back: what it held goes to whom it is routed now
-        cpu.trusted = nullptr;  // the CPU is free again
-        v.fits = 0;
-    }
-    if ((work & Vcpu::debug_loaded) != 0) [[unlikely]] unload_debug(v);
-    if ((work & Vcpu::has_sve) != 0) [[unlikely]] write<"ZCR_EL2">(cpu.host_zcr);
+    save_guest(v);
+    const auto next = let_go(v, cpu);
     restore_host(cpu);
     cpu.bound = nullptr;
-    v.percpu = nullptr;
     v.state_.store(next, std::memory_order_release);  // nobody else moves it from ready
     restore_interrupts(daif);
+}
+
+[[gnu::noinline]] auto Arch::admitted(Vcpu& from, Vcpu& to, PerCpu& cpu, CpuId here, bool ready) noexcept -> bool {
+    const auto ok = admit(to, cpu, here, &from, ready);
+    return ok ? true : from.refuse(ok.error());
+}
+[[gnu::noinline]] auto Arch::refuse_switch(Vcpu& from, CpuId here) noexcept -> bool {
+    return from.refuse(here != from.cpu() ? from.wrong_cpu(here) : Vcpu::bad_state("a vCPU that is not inside run()", State::ready, State::running));
+}
+
+/// unbind() and bind(), less what they would do for the host in between.
+auto Arch::switch_to(Vcpu& from, Vcpu& to, CpuId here) noexcept -> bool {
+    if (here != from.cpu() || from.pending.kind == Pending::Kind::host_irq) [[unlikely]] return refuse_switch(from, here);
+    auto& cpu = *from.percpu;
+    if (!to.move(State::free, State::ready)) [[unlikely]] {
+        if (!admitted(from, to, cpu, here, false)) return false;
+    } else if (to.fits != cpu.epoch) [[unlikely]] {
+        if (!admitted(from, to, cpu, here, true)) return false;
+    }
+    const auto daif = mask_interrupts();
+    save_guest(from);
+    const auto next = let_go(from, cpu);
+    to.settle_on(here);
+    load_guest(to, &from, cpu);
+    from.state_.store(next, std::memory_order_release);
+    restore_interrupts(daif);
+    return true;
 }
 
 }  // namespace axvcpu::aarch64

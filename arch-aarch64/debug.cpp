@@ -94,6 +94,9 @@ auto Arch::set_debug(Vcpu& v, const DebugConfig& config) noexcept -> Result<void
     if (v.percpu == nullptr) return {};
     const auto daif = mask_interrupts();
     v.set(Vcpu::host_steps, next.step);
+    v.set(Vcpu::host_debugs, next.active);
+    constexpr auto asked = Vcpu::host_steps | Vcpu::host_debugs;
+    v.usual_work = (v.usual_work & ~static_cast<std::uint32_t>(asked)) | (v.work & asked);  // MDCR_EL2 goes with it
     write<"MDCR_EL2">(debug_routing(*v.percpu, next));
     load_debug(v);
     restore_interrupts(daif);

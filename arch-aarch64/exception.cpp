@@ -103,6 +103,7 @@ void Arch::power_up(Vcpu& v) noexcept {
     v.context.set<"CNTV_CTL_EL0">(keep[1]);
     v.context.set<"CNTP_CVAL_EL0">(keep[2]);
     v.context.set<"CNTP_CTL_EL0">(keep[3]);
+    v.set(Vcpu::physical_timer_on, (keep[3] & 3) == 1);
     static_cast<void>(bind(v, cpu, cpu.id));
 }
 

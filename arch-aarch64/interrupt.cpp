@@ -45,7 +45,7 @@ void sync_one(Vcpu& v, unsigned n, const InterruptControllerTable& c) noexcept {
     };
     if (!lr.is(ListRegister::pending | ListRegister::active)) {
         if (lr.is(ListRegister::hardware)) {
-            v.timer_linked = false;  // the guest's deactivation went through to the physical interrupt
+            v.set(Vcpu::timer_linked, false);  // the guest's deactivation went through to the physical interrupt
             c.line(c.self, v.id(), virtual_timer, false);
         }
         return drop(false);
@@ -54,7 +54,7 @@ void sync_one(Vcpu& v, unsigned n, const InterruptControllerTable& c) noexcept {
     if (has_to_be == is) return;
     if (!has_to_be.pending && !has_to_be.active) {
         if (lr.is(ListRegister::hardware) && is.active) {  // the guest has taken it away by ICACTIVER: the physical interrupt goes with it
-            v.timer_linked = false;
+            v.set(Vcpu::timer_linked, false);
             set_timer_active(v, false);
             c.line(c.self, v.id(), virtual_timer, false);
         }
@@ -67,7 +67,7 @@ void sync_one(Vcpu& v, unsigned n, const InterruptControllerTable& c) noexcept {
 
 void put(Vcpu& v, unsigned n, const Interrupt& i) noexcept {
     std::uint64_t value = i.id | std::uint64_t{i.priority} << 48 | ListRegister::pending | (i.group1 ? ListRegister::group1 : 0);
-    if (i.id == virtual_timer && v.timer_linked) value |= ListRegister::hardware | std::uint64_t{virtual_timer} << 32;
+    if (i.id == virtual_timer && v.has(Vcpu::timer_linked)) value |= ListRegister::hardware | std::uint64_t{virtual_timer} << 32;
     else if (i.level) value |= ListRegister::eoi;  // the line may be high still: look again when the guest has ended it
     v.lr[n] = i.id;
     v.lr_used |= 1u << n;
@@ -137,8 +137,8 @@ void refresh_interrupts(Vcpu& v) noexcept {
         sync_one(v, n, c);
         timer_listed |= (v.lr_used >> n & 1) != 0 && v.lr[n] == virtual_timer;
     }
-    if (v.timer_linked && !timer_listed && !timer_fires(v)) {  // the guest stopped its timer before it took the interrupt
-        v.timer_linked = false;
+    if (v.has(Vcpu::timer_linked) && !timer_listed && !timer_fires(v)) {  // the guest stopped its timer before it took the interrupt
+        v.set(Vcpu::timer_linked, false);
         c.line(c.self, v.id(), virtual_timer, false);
         set_timer_active(v, false);
     }
@@ -164,17 +164,17 @@ void refresh_interrupts(Vcpu& v) noexcept {
 auto on_interrupt(Vcpu& v, Exit& out) noexcept -> bool {
     const auto& c = v.vm().controller();
     bool ours = false;
-    if (v.timer_linked && !v.has(Vcpu::deadline_armed) && timer_fires(v) && repeat_timer(v)) return false;
+    if (v.has(Vcpu::timer_linked) && !v.has(Vcpu::deadline_armed) && timer_fires(v) && repeat_timer(v)) return false;
     // Without a controller its timer's interrupt has nowhere to go. Masked, it does not keep the guest from running.
     if (!c && !v.machine().passthrough_timer && timer_fires(v)) {
         write_el1<"CNTV_CTL_EL0">(v.percpu->e2h, 3);
         return false;
     }
     if (c && v.hal->local_interrupt_controller != nullptr && !v.machine().passthrough_timer && timer_fires(v)) {
-        if (v.timer_linked) refresh_interrupts(v);  // the guest may have ended the last one: nobody has told us
-        if (!v.timer_linked) {
+        if (v.has(Vcpu::timer_linked)) refresh_interrupts(v);  // the guest may have ended the last one: nobody has told us
+        if (!v.has(Vcpu::timer_linked)) {
             set_timer_active(v, true);
-            v.timer_linked = true;
+            v.set(Vcpu::timer_linked, true);
             c.line(c.self, v.id(), virtual_timer, true);
             ours = true;
         }
@@ -201,7 +201,7 @@ auto on_interrupt(Vcpu& v, Exit& out) noexcept -> bool {
         const auto deadline = v.run_deadline;
         const bool armed = v.has(Vcpu::deadline_armed);
         disarm_deadline(v);
-        pause_guest_timer(v);
+        pause_guest_timer(v, v.work);
         isb();
         v.pending.kind = Pending::Kind::host_irq;
         v.hal->handle_host_irq();
@@ -234,14 +234,14 @@ void drop_interrupts(Vcpu& v) noexcept {
             const auto n = static_cast<unsigned>(std::countr_zero(used));
             c.retire(c.self, v.id(), v.lr[n], ListRegister{v.saved_lr[n]}.is(ListRegister::pending), false);
         }
-        if (v.timer_linked) c.line(c.self, v.id(), virtual_timer, false);
+        if (v.has(Vcpu::timer_linked)) c.line(c.self, v.id(), virtual_timer, false);
         if (v.physical_line) c.line(c.self, v.id(), 30, false);
         // What is pending there has to be taken again. Nothing is posted for nothing: it would keep a suspended vCPU from sleeping.
         if (Interrupt next; v.lr_used != 0 && c.peek(c.self, v.id(), next)) static_cast<void>(v.post(Event::interrupt));
     }
     v.lr_used = 0;
-    v.set(Vcpu::list_registers, false);
-    v.lr_overflow = v.timer_linked = v.physical_line = false;
+    v.work &= ~static_cast<std::uint32_t>(Vcpu::list_registers | Vcpu::timer_linked);
+    v.lr_overflow = v.physical_line = false;
 }
 
 /// The active priorities beyond 32 levels, where the CPU has more.
@@ -265,7 +265,7 @@ void load_list_registers(Vcpu& v) noexcept {
     v.lr_overflow = false;
     isb();
     refresh_interrupts(v);  // also finds out whether the guest had ended its timer's interrupt before it left its last CPU
-    if (v.timer_linked) set_timer_active(v, true);
+    if (v.has(Vcpu::timer_linked)) set_timer_active(v, true);
 }
 
 void save_list_registers(Vcpu& v) noexcept {
@@ -274,7 +274,7 @@ void save_list_registers(Vcpu& v) noexcept {
         v.saved_lr[n] = read_list_register(n);
         write_list_register(n, 0);
     }
-    if (v.timer_linked) set_timer_active(v, false);  // the next vCPU here has a timer of its own
+    if (v.has(Vcpu::timer_linked)) set_timer_active(v, false);  // the next vCPU here has a timer of its own
 }
 
 }  // namespace axvcpu::aarch64

@@ -133,7 +133,7 @@ void transfer(Vcpu& v, std::size_t row, bool to_cpu) noexcept {
         if (to_cpu) e2h ? write_row<I, true>(value) : write_row<I, false>(value);
         else value = e2h ? read_row<I, true>() : read_row<I, false>();
     });
-    pause_guest_timer(v);
+    pause_guest_timer(v, v.work);
     restore_interrupts(daif);
 }
 
@@ -191,8 +191,8 @@ auto Arch::set(Vcpu& v, reg::Id id, std::uint64_t value, bool high) noexcept -> 
     if (at->row == index<"PC">) value += moved(v);
     if (at->row == index<"V">) set_vector(v, at->element, high ? v.context.raw<"V">(at->element) : value, high ? value : v.context.raw<"V">(at->element, true));
     else v.context.at(*at) = (value & r.writable) | (r.reset & ~r.writable);
-    if (v.percpu == nullptr) return {};
     if (at->row == index<"CNTP_CTL_EL0">) v.set(Vcpu::physical_timer_on, (value & 3) == 1 || v.physical_line);  // a line that is up comes down at the next entry
+    if (v.percpu == nullptr) return {};
     if (r.policy == Policy::on_bind) transfer(v, at->row, true);
     if (r.policy == Policy::vector && !v.has(Vcpu::switch_fp)) load_fp(v);
     return {};

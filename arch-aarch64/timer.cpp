@@ -26,7 +26,6 @@ auto physical_timer_deadline(const Vcpu& v) noexcept -> std::uint64_t {
 
 void arm_deadline(Vcpu& v) noexcept {
     if (v.machine().passthrough_timer) return;
-    const bool e2h = v.percpu->e2h;
     auto physical = physical_timer_deadline(v);
     const bool fires = physical != no_deadline && read<"CNTPCT_EL0">() >= physical;
     if (fires) physical = no_deadline;  // its line is up: nothing more to wait for
@@ -38,8 +37,7 @@ void arm_deadline(Vcpu& v) noexcept {
     }
     const auto target = std::min(v.run_deadline, physical);
     if (target == no_deadline) return disarm_deadline(v);
-    write_el1<"CNTP_CVAL">(e2h, target);
-    write_el1<"CNTP_CTL">(e2h, 1);
+    write_deadline(v.percpu->e2h, target);
     v.set(Vcpu::deadline_armed, true);
 }
 

@@ -57,6 +57,7 @@ auto Arch::reset(Vcpu& v, GuestPhysAddr entry, std::uint64_t arg) noexcept -> Re
     std::ranges::fill(v.vector_state, std::byte{});
     v.pending = {};
     drop_interrupts(v);
+    v.work = 0;
     v.vmcr = 0;
     v.ap0 = {};
     v.ap1 = {};
@@ -118,21 +119,20 @@ auto leave(Vcpu& v, std::uint64_t vector) noexcept -> bool {
     if (esr.ec() == Ec::sysreg ? !on_sysreg(v, esr, v.exit()) : plain == Plain::done || !leave_synchronous(v, v.exit())) run_loop(v);
 }
 
-/// Timers, before an entry. True: nothing else is special about it.
-auto prepare(Vcpu& v, std::uint64_t deadline) noexcept -> bool {
+/// What few entries need. True: nothing else is special about this one.
+[[gnu::noinline]] auto prepare(Vcpu& v, std::uint64_t deadline) noexcept -> bool {
     v.run_deadline = deadline;
-    constexpr auto unusual = Vcpu::physical_timer_on | Vcpu::guest_owns_timer | Vcpu::host_steps;
-    if ((v.work & unusual) != 0) [[unlikely]] {
-        if (deadline != no_deadline || v.has(Vcpu::physical_timer_on)) arm_deadline(v);
-        if (v.has(Vcpu::host_steps)) v.context.raw<"PSTATE">() |= std::uint64_t{1} << 21;  // SS: one instruction, then a Software Step exception
-    } else if (deadline != no_deadline) {
-        const bool e2h = v.has(Vcpu::host_extensions);
-        write_el1<"CNTP_CVAL">(e2h, deadline);
-        write_el1<"CNTP_CTL">(e2h, 1);
-        v.work |= Vcpu::deadline_armed;
-    }
+    if (deadline != no_deadline || v.has(Vcpu::physical_timer_on)) arm_deadline(v);
+    if (v.has(Vcpu::host_steps)) v.context.raw<"PSTATE">() |= std::uint64_t{1} << 21;  // SS: one instruction, then a Software Step exception
     resume_guest_timer(v);
     return (v.work & (Vcpu::switch_fp | Vcpu::calls_refused | Vcpu::fast_hook)) == 0;
+}
+
+/// Requires: nothing but run() has a use for EL1's physical timer. `work` is the vCPU's.
+[[gnu::always_inline]] inline void start_deadline(Vcpu& v, std::uint64_t deadline, std::uint32_t work) noexcept {
+    v.run_deadline = deadline;
+    write_deadline((work & Vcpu::host_extensions) != 0, deadline);
+    v.work = work | Vcpu::deadline_armed;
 }
 
 /// Before the guest goes on: what is outstanding is retried, what was completed in part is asked for again.
@@ -155,15 +155,27 @@ enum class Settled : std::uint8_t { go_on, refused, exit };
 
 }  // namespace
 
+[[gnu::noinline]] auto Arch::refuse_elsewhere(Vcpu& v, CpuId here) noexcept -> bool { return v.refuse(v.wrong_cpu(here)); }
+
 /// The straight way, in and out once, is written for the hypercall: nothing that it does not need is on it.
 auto Arch::run(Vcpu& v, std::uint64_t deadline, CpuId here) noexcept -> bool {
-    if (here != v.cpu()) [[unlikely]]
-        return v.refuse({Code::wrong_cpu, "the CPU that the vCPU is bound to", static_cast<std::uint64_t>(v.cpu()), static_cast<std::uint64_t>(here)});
+    if (here != v.cpu()) [[unlikely]] return refuse_elsewhere(v, here);
     if (v.pending.kind != Pending::Kind::none) [[unlikely]]
         if (const auto s = settle(v); s != Settled::go_on) return s == Settled::exit;
     const auto daif = mask_interrupts();
-    constexpr auto before = Vcpu::switch_fp | Vcpu::calls_refused | Vcpu::timer_paused | Vcpu::physical_timer_on | Vcpu::fast_hook | Vcpu::host_steps;
-    if (bool plain = (v.work & before) == 0 && deadline == no_deadline; (plain || prepare(v, deadline)) && v.mailbox_.enter(v.place_)) [[likely]] {
+    constexpr auto unusual = Vcpu::switch_fp | Vcpu::calls_refused | Vcpu::physical_timer_on | Vcpu::guest_owns_timer | Vcpu::fast_hook | Vcpu::host_steps;
+    const auto before = v.work;
+    bool plain = (before & unusual) == 0;
+    if (!plain) [[unlikely]] {
+        plain = prepare(v, deadline);
+    } else {
+        if (deadline != no_deadline) start_deadline(v, deadline, before);
+        if ((before & Vcpu::timer_paused) != 0) {
+            write_el1<"CNTV_CTL_EL0">((before & Vcpu::host_extensions) != 0, v.timer_control);
+            v.work &= ~static_cast<std::uint32_t>(Vcpu::timer_paused);
+        }
+    }
+    if (plain && v.mailbox_.enter(v.place_)) [[likely]] {
         const auto vector = axvcpu_enter(&v.context, read<"VBAR_EL2">());
         v.mailbox_.leave();
         if (vector != 0) [[unlikely]] {
@@ -180,8 +192,8 @@ auto Arch::run(Vcpu& v, std::uint64_t deadline, CpuId here) noexcept -> bool {
     }
     // Nothing of the guest may interrupt the host: not its timers, nor a list register that wants attention.
     const auto work = v.work;
-    pause_guest_timer(v);
-    if ((work & Vcpu::deadline_armed) != 0) disarm_deadline(v);
+    if ((work & Vcpu::deadline_armed) != 0) stop_deadline(v, work);
+    pause_guest_timer(v, work);
     if ((work & Vcpu::list_registers) != 0 && read<"ICH_MISR_EL2">() != 0) [[unlikely]] refresh_interrupts(v);
     isb();  // VBAR_EL2 is the host's again before an interrupt can be taken
     restore_interrupts(daif);

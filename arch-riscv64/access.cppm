@@ -40,11 +40,17 @@ template <reg::Name N> [[gnu::always_inline]] inline void clear_bits(std::uint64
 }
 [[gnu::always_inline]] inline void restore_interrupts(std::uint64_t sie) noexcept { asm volatile("csrs sstatus, %0" ::"r"(sie) : "memory"); }
 
+/// The same; gives what was there before.
+template <reg::Name N> [[gnu::always_inline]] inline auto exchange_bits(std::uint64_t bits) noexcept -> std::uint64_t {
+    std::uint64_t before;
+    asm volatile("csrrs %0, %2, %1" : "=r"(before) : "r"(bits), "i"(csr_of<N>) : "memory");
+    return before;
+}
+
 /// Runs f with floating point and vectors on, as they may be off for the host; what it had comes back.
 template <class F>
 [[gnu::always_inline]] inline void with_fp(F f) noexcept {
-    const auto before = read<"sstatus">();
-    set_bits<"sstatus">(sstatus::fs_initial | sstatus::vs_initial);
+    const auto before = exchange_bits<"sstatus">(sstatus::fs_initial | sstatus::vs_initial);
     f();
     write<"sstatus">(before);
 }

@@ -63,7 +63,6 @@ struct CreateConfig {
 /// HS-mode's registers as a vCPU needs them on a hart, but for the ones that are alike for all vCPUs. hgatp without the VMID.
 struct HostOwned {
     std::uint64_t hedeleg = 0, henvcfg = 0, hstateen0 = 0, htimedelta = 0, hgatp = 0;
-    std::uint64_t features = 0;  // with registers of their own that the guest has, and this hart
 };
 /// Those that mean something to the host, too, as enable() found them: unbind gives them back.
 struct HostRegisters { std::uint64_t hgatp = 0, hstatus = 0, scounteren = 0, senvcfg = 0, sstateen0 = 0; };
@@ -128,7 +127,7 @@ public:
     HostOwned hs;
     std::uint32_t usual_work = 0;            // `work` at bind, but for what the guest itself decides
 
-    /// What an entry or an exit has to see to beyond the usual: bits of one word, so that the usual is one test.
+    /// What an entry, an exit or a switch has to see to beyond the usual: bits of one word, so that the usual is one test.
     enum Work : std::uint32_t {
         switch_fp = 1,           ///< the host uses floating point: HostFp::per_exit
         calls_refused = 2,       ///< no call is an exit
@@ -139,6 +138,12 @@ public:
         fast_hook = 64,          ///< `fast_exit` is asked first
         resumes = 128,           ///< `suspended` is taken back at the next entry
         hart_sstc = 256,         ///< the host's timer is stimecmp
+        has_imsic = 512,         ///< the guest has an interrupt file
+        more_registers = 1024,   ///< the hart has AIA's CSRs, or sstateen0
+        host_debugs = 2048,      ///< breakpoint instructions are the host's
+        lasting = soft_timer | resumes,  ///< what outlives an unbinding
+        rare_to_load = soft_timer | has_vector | has_imsic | more_registers,
+        rare_to_save = has_imsic | more_registers,
     };
     std::uint32_t work = 0;
     inline auto has(Work w) const noexcept -> bool { return (work & w) != 0; }
@@ -200,6 +205,7 @@ struct Arch {
     static auto check(const Vm&, const CreateConfig&) noexcept -> Result<void>;
     static auto bind(Vcpu&, PerCpu&, CpuId here) noexcept -> Result<void>;
     static void unbind(Vcpu&, CpuId here) noexcept;
+    static auto switch_to(Vcpu& from, Vcpu& to, CpuId here) noexcept -> bool;
     static auto run(Vcpu&, std::uint64_t deadline, CpuId here) noexcept -> bool;
     [[gnu::always_inline]] static inline auto complete(Vcpu& v, std::uint64_t value) noexcept -> Result<void> {
         if (v.pending.kind == Pending::Kind::hypercall) [[likely]] {
@@ -235,8 +241,13 @@ private:
     static auto retry_other(Vcpu&) noexcept -> const Error*;
     static auto restart(Vcpu&, GuestPhysAddr entry, std::uint64_t arg) noexcept -> Result<void>;  ///< reset() but for the interrupt file
     static void power_up(Vcpu&) noexcept;
-    static auto start(Vcpu&, PerCpu&, CpuId here) noexcept -> Result<void>;
-    static auto settle_in(Vcpu&, PerCpu&, CpuId here) noexcept -> Result<void>;
+    static auto start(Vcpu&, PerCpu&, CpuId here, const Vcpu* leaves) noexcept -> Result<void>;
+    static auto settle_in(Vcpu&, PerCpu&, CpuId here, const Vcpu* leaves) noexcept -> Result<void>;
+    static auto admit(Vcpu&, PerCpu&, CpuId here, const Vcpu* leaves, bool ready) noexcept -> Result<void>;
+    static auto switch_any(Vcpu& from, Vcpu& to, CpuId here, bool ready) noexcept -> bool;
+    static auto refuse_switch(Vcpu& from, CpuId here) noexcept -> bool;
+    static auto refuse_elsewhere(Vcpu&, CpuId here) noexcept -> bool;
+    static auto let_go(Vcpu&) noexcept -> State;
 };
 
 /// What a fast hook finds in its FastExit. s0 to s11, gp and tp are there for a CSR access only.
@@ -342,6 +353,7 @@ auto axvcpu_enter(SwitchState*) noexcept -> SwitchState*;
 auto axvcpu_enter_fast(SwitchState*) noexcept -> SwitchState*;
 void axvcpu_fp_save(Context*) noexcept;
 void axvcpu_fp_load(const Context*) noexcept;
+auto axvcpu_fp_switch(Context* from, const Context* to, void* state, std::uint32_t let_go, std::uint64_t sie) noexcept -> bool;
 void axvcpu_fp_save_host(std::uint64_t*) noexcept;
 void axvcpu_fp_load_host(const std::uint64_t*) noexcept;
 void axvcpu_vector_save(Context*, void*) noexcept;

@@ -17,11 +17,11 @@ auto delegated(const Vcpu& v) noexcept -> std::uint64_t {
 }
 
 namespace {
-/// Whether this vCPU can run on this hart. What is found holds until one of them is changed: bind() comes here once for each pair.
-auto fit(Vcpu& v, PerCpu& cpu, CpuId here) noexcept -> Result<void> {
+/// Whether this vCPU can run on this hart, which `leaves` may be about to leave. What is found holds until one of them is changed: bind() comes here once for each pair.
+auto fit(const Vcpu& v, const PerCpu& cpu, CpuId here, const Vcpu* leaves) noexcept -> Result<void> {
     if (!cpu.enabled) return Error{Code::bad_state, "an enabled CPU"};
     if (here != cpu.id) return Error{Code::wrong_cpu, "the CPU that this object enabled", static_cast<std::uint64_t>(cpu.id), static_cast<std::uint64_t>(here)};
-    if (cpu.bound != nullptr) return Error{Code::bad_state, "a CPU on which no other vCPU is bound"};
+    if (cpu.bound != leaves) return Error{Code::bad_state, "a CPU on which no other vCPU is bound"};
     const auto& vm = v.machine();
     if (vm.stage2 == nullptr) return Error{Code::no_stage2, "a VM with stage-2 tables"};
     const auto levels = vm.stage2->levels();
@@ -43,7 +43,9 @@ void work_out(Vcpu& v, const PerCpu& cpu) noexcept {
     const bool sstc = cpu.has(Feature::sstc) && vm.sstc;
     v.usual_work = (cpu.hal->host_fp == HostFp::per_exit ? Vcpu::switch_fp : 0) | (vm.policy().hypercalls ? 0 : Vcpu::calls_refused) | (sstc ? Vcpu::has_sstc : 0) |
                    (cpu.has(Feature::sstc) ? Vcpu::hart_sstc : 0) |
-                   (cpu.capabilities.vector_state != 0 && !v.vector_state.empty() ? Vcpu::has_vector : 0) | (v.fast_exit != nullptr ? Vcpu::fast_hook : 0);
+                   (cpu.capabilities.vector_state != 0 && !v.vector_state.empty() ? Vcpu::has_vector : 0) | (v.fast_exit != nullptr ? Vcpu::fast_hook : 0) |
+                   (vm.imsic.size != 0 ? Vcpu::has_imsic : 0) | (cpu.has(Feature::state_enable) || cpu.has(Feature::aia) ? Vcpu::more_registers : 0) |
+                   (v.host_breakpoints ? Vcpu::host_debugs : 0);
     v.hs.hedeleg = delegated(v);
     // Sstc where it is given; cache-block operations, where an invalidation also writes back; no Svpbmt, no hardware A/D.
     v.hs.henvcfg = (sstc ? std::uint64_t{1} << 63 : 0) | 0xD0;
@@ -51,7 +53,6 @@ void work_out(Vcpu& v, const PerCpu& cpu) noexcept {
     v.hs.hstateen0 = envcfg | (vm.imsic.size != 0 ? aia : 0);
     v.hs.htimedelta = vm.time_delta;
     v.hs.hgatp = hgatp(vm.stage2->levels(), 0, vm.stage2->root().value);
-    v.hs.features = cpu.capabilities.features & (bit(Feature::state_enable) | bit(Feature::aia) | (sstc ? bit(Feature::sstc) : 0));
 }
 
 /// Calls move.operator()<Row>(value) for the registers of VS-mode that need this feature, in table order.
@@ -61,20 +62,24 @@ template <Feature F, class Move>
         if constexpr (registers[I].feature == F) move.template operator()<I>(value);
     });
 }
-template <class Move>
-[[gnu::always_inline]] inline void each_guest_register(Vcpu& v, Move move) noexcept {
-    const auto features = v.hs.features;
-    each_row<Feature::base>(v.context, move);
-    if ((features & bit(Feature::sstc)) != 0) each_row<Feature::sstc>(v.context, move);
-    if ((features & bit(Feature::state_enable)) != 0) each_row<Feature::state_enable>(v.context, move);
-    if ((features & bit(Feature::aia)) != 0) each_row<Feature::aia>(v.context, move);
+constexpr auto load = []<std::size_t I>(std::uint64_t value) __attribute__((always_inline)) { write_row<I>(value); };
+constexpr auto save = []<std::size_t I>(std::uint64_t& value) __attribute__((always_inline)) { value = read_row<I>(); };
+
+/// What every guest has.
+[[gnu::always_inline]] inline void load_registers(Vcpu& v, std::uint32_t work) noexcept {
+    each_row<Feature::base>(v.context, load);
+    if ((work & Vcpu::has_sstc) != 0) each_row<Feature::sstc>(v.context, load);
+}
+[[gnu::always_inline]] inline void save_registers(Vcpu& v, std::uint32_t work) noexcept {
+    each_row<Feature::base>(v.context, save);
+    if ((work & Vcpu::has_sstc) != 0) each_row<Feature::sstc>(v.context, save);
 }
 
 /// What of HS-mode is written for a vCPU; never read back.
-[[gnu::always_inline]] inline void write_host_owned(const HostOwned& w, TlbTag tag) noexcept {
+[[gnu::always_inline]] inline void write_host_owned(const HostOwned& w, const PerCpu& cpu, TlbTag tag) noexcept {
     write<"hedeleg">(w.hedeleg);
     write<"henvcfg">(w.henvcfg);
-    if ((w.features & bit(Feature::state_enable)) != 0) write<"hstateen0">(w.hstateen0);
+    if (cpu.has(Feature::state_enable)) write<"hstateen0">(w.hstateen0);
     write<"htimedelta">(w.htimedelta);
     write<"hgatp">(w.hgatp | std::uint64_t{tag.value} << 44);
 }
@@ -91,9 +96,9 @@ template <class Move>
 }  // namespace
 
 // Clean: the hardware says Dirty when the guest has written something that has to be saved.
-void clean_fp(Vcpu& v) noexcept {
-    auto& s = v.context.raw<"sstatus">();
-    s = (s & ~(sstatus::fs | sstatus::vs)) | sstatus::fs_clean | (v.has(Vcpu::has_vector) ? sstatus::vs_clean : 0);
+[[gnu::always_inline]] inline void clean_fp(Vcpu& v) noexcept {
+    const auto s = (v.context.get<"sstatus">() & ~(sstatus::fs | sstatus::vs)) | sstatus::fs_clean;
+    v.context.raw<"sstatus">() = v.has(Vcpu::has_vector) ? s | sstatus::vs_clean : s;
 }
 void load_fp(Vcpu& v) noexcept {
     with_fp([&] {
@@ -111,9 +116,78 @@ void save_fp(Vcpu& v) noexcept {
     });
 }
 
+namespace {
+/// The interrupts of a vCPU that comes. What has come since it was bound last was posted, too: run() looks at that. A level may have gone,
+/// time has passed.
+[[gnu::noinline]] void load_rare(Vcpu& v, const PerCpu& cpu) noexcept {
+    if (cpu.has(Feature::state_enable)) each_row<Feature::state_enable>(v.context, load);
+    if (cpu.has(Feature::aia)) {
+        each_row<Feature::aia>(v.context, load);
+        write<"hvictl">(hvictl_none);
+    }
+    if (v.has(Vcpu::has_vector) && !v.has(Vcpu::switch_fp)) with_fp([&] { axvcpu_vector_load(&v.context, v.vector_state.data()); });
+    if (v.has(Vcpu::has_imsic)) install_file(v);
+    if (v.has(Vcpu::soft_timer) || v.has(Vcpu::has_imsic) || (v.context.get<"hvip">() & interrupt_bits::vs_external) != 0) refresh_interrupts(v);
+}
+
+/// The cold context into this hart, `from` going. Requires: interrupts masked; the vCPU is ready and fits.
+[[gnu::always_inline]] inline void load_guest(Vcpu& v, const Vcpu* from, PerCpu& cpu, CpuId here) noexcept {
+    v.wakes_by_any = false;
+    v.percpu = &cpu;
+    cpu.bound = &v;
+    const auto work = v.usual_work | (v.work & Vcpu::lasting);
+    v.work = work;
+    v.host_sscratch = read<"sscratch">();
+    const bool stale = v.last_cpu != here;  // the guest's own fences work on its hart alone: what it dropped elsewhere may still be here
+    bool drops = true;
+    // HS-mode's registers are alike where both are of one VM.
+    auto& holder = v.vm().tag;
+    const bool alike = from != nullptr && &from->vm() == &v.vm() && from->usual_work == v.usual_work;
+    if (!alike || !tags().hand_on(cpu.tags, holder, v.id())) {
+        const auto tag = tags().assign(cpu.tags, holder, v.id());
+        write<"vsatp">(0);  // no walk of one guest's tables under another's VMID (Memory-Management Fences)
+        if (from != nullptr && from->has(Vcpu::has_sstc)) write<"vstimecmp">(no_deadline);
+        write_host_owned(v.hs, cpu, tag.tag);
+        if (tag.flush == TlbTagDomain::Flush::all) hfence_gvma();
+        drops = tag.flush != TlbTagDomain::Flush::none || stale;
+    }
+    load_registers(v, work);
+    if (drops) hfence_vvma();  // after vsatp: nothing comes from another vCPU's tables any more
+    if (stale) [[unlikely]] {
+        axvcpu_fence_i();
+        v.last_cpu = here;
+    }
+    if ((work & Vcpu::switch_fp) == 0) with_fp([&] { axvcpu_fp_load(&v.context); });
+    clean_fp(v);
+    if (v.fences.load(std::memory_order_relaxed) != 0) [[unlikely]] execute_fences(v);  // asked for while it was unbound
+    if ((work & Vcpu::rare_to_load) != 0) [[unlikely]] load_rare(v, cpu);
+    else if ((v.context.get<"hvip">() & interrupt_bits::vs_external) != 0) [[unlikely]] refresh_interrupts(v);
+}
+
+/// The cold context out of this hart. Requires: interrupts masked. HS-mode's registers are the guest's still.
+[[gnu::always_inline]] inline void save_guest(Vcpu& v) noexcept {
+    const auto work = v.work;
+    if ((work & Vcpu::rare_to_save) != 0) [[unlikely]] {
+        if (v.file_page != nullptr) evict_file(v);
+        const auto& cpu = *v.percpu;
+        if (cpu.has(Feature::state_enable)) each_row<Feature::state_enable>(v.context, save);
+        if (cpu.has(Feature::aia)) each_row<Feature::aia>(v.context, save);
+    }
+    save_registers(v, work);
+    if ((work & Vcpu::switch_fp) == 0) save_fp(v);
+}
+}  // namespace
+
+/// A vCPU that has been saved is nobody's: after a terminal exit it is off.
+[[gnu::always_inline]] inline auto Arch::let_go(Vcpu& v) noexcept -> State {
+    v.percpu = nullptr;
+    v.mailbox_.drop(Event::fence);  // the next bind sees to it: nothing to stay awake for
+    return v.pending.kind == Pending::Kind::terminal ? State::off : State::free;
+}
+
 /// A vCPU that is not free: one that another has turned on starts here.
-auto Arch::start(Vcpu& v, PerCpu& cpu, CpuId here) noexcept -> Result<void> {
-    if (auto ok = fit(v, cpu, here); !ok) return ok;
+auto Arch::start(Vcpu& v, PerCpu& cpu, CpuId here, const Vcpu* leaves) noexcept -> Result<void> {
+    if (auto ok = fit(v, cpu, here, leaves); !ok) return ok;
     if (v.state() == State::off && v.start_requested())
         if (auto ok = reset(v, v.start_entry_, v.start_arg_); !ok) return ok;
     if (!v.move(State::free, State::ready)) return Vcpu::bad_state("a vCPU in state free", State::free, v.state());
@@ -121,8 +195,8 @@ auto Arch::start(Vcpu& v, PerCpu& cpu, CpuId here) noexcept -> Result<void> {
 }
 
 /// What has to be looked at and worked out before a vCPU's first time on this hart. Requires: it is ready, so nobody else does the same.
-auto Arch::settle_in(Vcpu& v, PerCpu& cpu, CpuId here) noexcept -> Result<void> {
-    if (auto ok = fit(v, cpu, here); !ok) {
+auto Arch::settle_in(Vcpu& v, PerCpu& cpu, CpuId here, const Vcpu* leaves) noexcept -> Result<void> {
+    if (auto ok = fit(v, cpu, here, leaves); !ok) {
         v.state_.store(State::free, std::memory_order_release);
         return ok;
     }
@@ -133,64 +207,93 @@ auto Arch::settle_in(Vcpu& v, PerCpu& cpu, CpuId here) noexcept -> Result<void> 
     return {};
 }
 
-auto Arch::bind(Vcpu& v, PerCpu& cpu, CpuId here) noexcept -> Result<void> {
-    if (!v.move(State::free, State::ready)) [[unlikely]]
-        if (auto ok = start(v, cpu, here); !ok) return ok;
-    // After the state is won: whoever held it before may have been on another hart.
-    if (v.fits != cpu.epoch || here != cpu.id || cpu.bound != nullptr) [[unlikely]]
-        if (auto ok = settle_in(v, cpu, here); !ok) return ok;
+/// What the usual vCPU that comes to its usual hart does not need. `ready`: its state has been won.
+[[gnu::noinline]] auto Arch::admit(Vcpu& v, PerCpu& cpu, CpuId here, const Vcpu* leaves, bool ready) noexcept -> Result<void> {
+    if (!ready)
+        if (auto ok = start(v, cpu, here, leaves); !ok) return ok;
+    return settle_in(v, cpu, here, leaves);
+}
 
+auto Arch::bind(Vcpu& v, PerCpu& cpu, CpuId here) noexcept -> Result<void> {
+    const bool ready = v.move(State::free, State::ready);
+    // After the state is won: whoever held it before may have been on another hart.
+    if (!ready || v.fits != cpu.epoch || here != cpu.id || cpu.bound != nullptr) [[unlikely]]
+        if (auto ok = admit(v, cpu, here, nullptr, ready); !ok) return ok;
     const auto sie = mask_interrupts();
     v.settle_on(here);
-    v.wakes_by_any = false;
-    v.percpu = &cpu;
-    cpu.bound = &v;
-    auto work = v.usual_work;
-    if (v.timer_at != no_deadline) work |= Vcpu::soft_timer;
-    if (v.suspended.load(std::memory_order_relaxed)) work |= Vcpu::resumes;
-    v.work = work;
-    v.host_sscratch = read<"sscratch">();
-    const auto tag = tags().assign(cpu.tags, v.vm().tag, v.id());
-    write<"vsatp">(0);  // no walk of one guest's tables under another's VMID (Memory-Management Fences)
-    write_host_owned(v.hs, tag.tag);
-    // The guest's own fences work on its hart alone: what it dropped elsewhere may still be here.
-    if (tag.flush == TlbTagDomain::Flush::all) hfence_gvma();
-    if (tag.flush != TlbTagDomain::Flush::none || v.last_cpu != here) {
-        hfence_vvma();
-        axvcpu_fence_i();
-    }
-    v.last_cpu = here;
-    each_guest_register(v, [&]<std::size_t I>(std::uint64_t value) __attribute__((always_inline)) { write_row<I>(value); });
-    if ((work & Vcpu::switch_fp) == 0) load_fp(v);
-    else clean_fp(v);
-    if (v.fences.load(std::memory_order_relaxed) != 0) execute_fences(v);  // asked for while it was unbound
-    const bool imsic = v.machine().imsic.size != 0;
-    if (imsic) [[unlikely]] install_file(v);
-    // What has come since it was bound last was posted, too: run() looks at that. A level may have gone, time has passed.
-    if ((work & Vcpu::soft_timer) != 0 || (v.context.get<"hvip">() & interrupt_bits::vs_external) != 0 || imsic) refresh_interrupts(v);
-    else if (cpu.has(Feature::aia)) write<"hvictl">(hvictl_none);
+    load_guest(v, nullptr, cpu, here);
     restore_interrupts(sie);
     return {};
 }
 
 /// On another hart than its own nothing can be saved: the vCPU stays bound, and every further use of it is refused.
 void Arch::unbind(Vcpu& v, CpuId here) noexcept {
-    auto& cpu = *v.percpu;
     if (here != v.cpu()) [[unlikely]] return;
+    auto& cpu = *v.percpu;
     const auto sie = mask_interrupts();
-    if (v.file_page != nullptr) [[unlikely]] evict_file(v);
-    each_guest_register(v, [&]<std::size_t I>(std::uint64_t& value) __attribute__((always_inline)) { value = read_row<I>(); });
+    save_guest(v);
     if (v.has(Vcpu::has_sstc)) write<"vstimecmp">(no_deadline);
     write<"vsatp">(0);
     write<"vsie">(0);  // hie, too: the host's WFI would not wait while what is enabled there is pending
-    if (!v.has(Vcpu::switch_fp)) save_fp(v);
     restore_host(cpu);
+    const auto next = let_go(v);
     cpu.bound = nullptr;
-    v.percpu = nullptr;
-    v.mailbox_.drop(Event::fence);  // the next bind sees to it: nothing to stay awake for
-    // Nobody else moves it from ready.
-    v.state_.store(v.pending.kind == Pending::Kind::terminal ? State::off : State::free, std::memory_order_release);
+    v.state_.store(next, std::memory_order_release);  // nobody else moves it from ready
     restore_interrupts(sie);
+}
+
+[[gnu::noinline]] auto Arch::refuse_switch(Vcpu& from, CpuId here) noexcept -> bool {
+    return from.refuse(here != from.cpu() ? from.wrong_cpu(here) : Vcpu::bad_state("a vCPU that is not inside run()", State::ready, State::running));
+}
+
+/// switch_to() for any two. `ready`: the state of `to` has been won.
+[[gnu::noinline]] auto Arch::switch_any(Vcpu& from, Vcpu& to, CpuId here, bool ready) noexcept -> bool {
+    if (here != from.cpu() || from.pending.kind == Pending::Kind::host_irq) return refuse_switch(from, here);
+    auto& cpu = *from.percpu;
+    ready = ready || to.move(State::free, State::ready);
+    if (!ready || to.fits != cpu.epoch) {
+        const auto ok = admit(to, cpu, here, &from, ready);
+        if (!ok) return from.refuse(ok.error());
+    }
+    const auto sie = mask_interrupts();
+    save_guest(from);
+    const auto next = let_go(from);
+    to.settle_on(here);
+    load_guest(to, &from, cpu, here);
+    from.state_.store(next, std::memory_order_release);
+    restore_interrupts(sie);
+    return true;
+}
+
+/// unbind() and bind(), less what they would do for the host in between. Here for two of one VM that are at home on this hart and have
+/// nothing special about them: no call is on this way, and so hardly a register is saved.
+auto Arch::switch_to(Vcpu& from, Vcpu& to, CpuId here) noexcept -> bool {
+    if (here != from.cpu() || from.pending.kind >= Pending::Kind::terminal || !to.move(State::free, State::ready)) [[unlikely]]
+        return switch_any(from, to, here, false);
+    auto& cpu = *from.percpu;
+    const auto usual = to.usual_work, work = usual | (to.work & Vcpu::lasting);
+    const auto unusual = ((from.work | work) & (Vcpu::rare_to_load | Vcpu::rare_to_save | Vcpu::switch_fp)) | (from.usual_work ^ usual) |
+                         to.fences.load(std::memory_order_relaxed) | (to.context.get<"hvip">() & interrupt_bits::vs_external);
+    auto& holder = to.vm().tag;
+    if (unusual != 0 || to.fits != cpu.epoch || &from.vm() != &to.vm() || to.last_cpu != here) [[unlikely]] return switch_any(from, to, here, true);
+    const auto sie = mask_interrupts();
+    to.settle_on(here);
+    if (!tags().hand_on(cpu.tags, holder, to.id())) [[unlikely]] {
+        restore_interrupts(sie);
+        return switch_any(from, to, here, true);
+    }
+    save_registers(from, usual);
+    from.percpu = nullptr;
+    from.mailbox_.drop(Event::fence);
+    to.wakes_by_any = false;
+    to.percpu = &cpu;
+    cpu.bound = &to;
+    to.work = work;
+    to.host_sscratch = read<"sscratch">();
+    load_registers(to, usual);
+    hfence_vvma();
+    clean_fp(to);
+    return axvcpu_fp_switch(&from.context, &to.context, &from.state_, static_cast<std::uint32_t>(State::free), sie);
 }
 
 }  // namespace axvcpu::riscv64

@@ -73,9 +73,11 @@ void Arch::power_up(Vcpu& v) noexcept {
     static_cast<void>(restart(v, entry, arg));
     v.fits = fits;  // hvip is kept, so nothing has to be looked at anew
     v.suspended = suspended;  // until it runs
+    v.set(Vcpu::resumes, suspended);
     v.context.set<"vstimecmp">(compare);
     v.context.set<"hvip">(pending);
     v.timer_at = soft;
+    v.set(Vcpu::soft_timer, soft != no_deadline);
     static_cast<void>(bind(v, cpu, cpu.id));
     if (armed) arm_deadline(v);
     v.wakes_by_any = true;  // nothing is enabled after a reset, and yet its timer has to wake it

@@ -30,6 +30,30 @@ axvcpu_fp_load:
     fscsr   t0
     ret
 
+/// bool axvcpu_fp_switch(Context* from, const Context* to, std::atomic<State>*, State, sie): the end of a switch. Saves f of `from` where
+/// they are dirty, stores its state by release, loads f of `to`, sets sie in sstatus. Gives true. Clobbers: t0-t2, f0-f31, fcsr.
+    .globl  axvcpu_fp_switch
+    .type   axvcpu_fp_switch, %function
+axvcpu_fp_switch:
+    lui     t0, 2                           // FS = Initial
+    csrrs   t1, sstatus, t0
+    ld      t2, CONTEXT_SSTATUS(a0)
+    bgez    t2, 1f                          // SD
+    addi    a0, a0, CONTEXT_F
+    move_all fsd
+    frcsr   t0
+    sd      t0, 256(a0)
+1:  fence   rw, w
+    sw      a3, 0(a2)
+    addi    a0, a1, CONTEXT_F
+    move_all fld
+    ld      t0, 256(a0)
+    fscsr   t0
+    or      t1, t1, a4
+    csrw    sstatus, t1
+    li      a0, 1
+    ret
+
 /// The callee-saved registers fs0-fs11 and fcsr of run()'s caller, in 13 double words.
 .macro move_callee_saved op
     \op     fs0, 0(a0)

@@ -17,11 +17,11 @@ public:
     static constexpr std::uint32_t ids = 255, words = 4;  ///< interrupt identities 1 to `ids`
 
     /// An MSI; identities that are none of the file's are dropped.
-    void deliver(std::uint32_t id) noexcept {
+    inline void deliver(std::uint32_t id) noexcept {
         if (id != 0 && id <= ids) pending_[id / 64].fetch_or(std::uint64_t{1} << id % 64);
     }
     /// The identity that stopei names: the lowest one pending, enabled and below the threshold; 0: none.
-    auto top() const noexcept -> std::uint32_t {
+    inline auto top() const noexcept -> std::uint32_t {
         for (std::uint32_t w = 0; w < words; ++w) {
             const auto bits = pending_[w].load() & enabled_[w];
             if (bits == 0) continue;
@@ -31,15 +31,15 @@ public:
         return 0;
     }
     /// Whether the hart is interrupted.
-    auto signals() const noexcept -> bool { return delivery_ != 0 && top() != 0; }
+    inline auto signals() const noexcept -> bool { return delivery_ != 0 && top() != 0; }
     /// A CSR instruction on stopei. Gives what it reads; one that writes claims that identity.
-    auto stopei(bool writes) noexcept -> std::uint64_t {
+    inline auto stopei(bool writes) noexcept -> std::uint64_t {
         const auto id = top();
         if (writes && id != 0) pending_[id / 64].fetch_and(~(std::uint64_t{1} << id % 64));
         return std::uint64_t{id} << 16 | id;
     }
     /// A CSR instruction on sireg: gives what it reads; nothing: it is an illegal instruction.
-    auto sireg(std::uint64_t select, CsrAccess::Op op, bool writes, std::uint64_t operand) noexcept -> std::optional<std::uint64_t> {
+    inline auto sireg(std::uint64_t select, CsrAccess::Op op, bool writes, std::uint64_t operand) noexcept -> std::optional<std::uint64_t> {
         using namespace file_register;
         if (select >= iprio && select <= last_iprio) return reads_zero(select);  // no priorities: they read zero
         if (select < first || select > last) return std::nullopt;
@@ -59,19 +59,19 @@ public:
         }
     }
     /// As after a reset.
-    void clear() noexcept {
+    inline void clear() noexcept {
         delivery_ = threshold_ = 0;
         enabled_ = {};
         for (auto& p : pending_) p = 0;
     }
 
     // Moving between this and a file of a hart.
-    auto delivery() const noexcept -> std::uint64_t { return delivery_; }
-    auto threshold() const noexcept -> std::uint64_t { return threshold_; }
-    auto enabled(std::uint32_t word) const noexcept -> std::uint64_t { return enabled_[word]; }
-    auto take_pending(std::uint32_t word) noexcept -> std::uint64_t { return pending_[word].exchange(0); }
-    void put_back(std::uint64_t delivery, std::uint64_t threshold) noexcept { delivery_ = delivery & 1, threshold_ = threshold & threshold_bits; }
-    void put_back(std::uint32_t word, std::uint64_t pending, std::uint64_t enabled) noexcept {
+    inline auto delivery() const noexcept -> std::uint64_t { return delivery_; }
+    inline auto threshold() const noexcept -> std::uint64_t { return threshold_; }
+    inline auto enabled(std::uint32_t word) const noexcept -> std::uint64_t { return enabled_[word]; }
+    inline auto take_pending(std::uint32_t word) noexcept -> std::uint64_t { return pending_[word].exchange(0); }
+    inline void put_back(std::uint64_t delivery, std::uint64_t threshold) noexcept { delivery_ = delivery & 1, threshold_ = threshold & threshold_bits; }
+    inline void put_back(std::uint32_t word, std::uint64_t pending, std::uint64_t enabled) noexcept {
         pending_[word].fetch_or(pending);
         enabled_[word] = enabled;
     }

@@ -54,6 +54,7 @@ auto Arch::restart(Vcpu& v, GuestPhysAddr entry, std::uint64_t arg) noexcept -> 
     v.fits = 0;  // the next bind looks at what is pending
     v.timer_at = no_deadline;
     v.suspended = false;
+    v.work = 0;
     std::ranges::fill(v.vector_state, std::byte{});
     v.mailbox_.unblock();
     v.power_.store(Power::on, std::memory_order_release);
@@ -76,7 +77,9 @@ auto Arch::set_debug(Vcpu& v, const DebugConfig& config) noexcept -> Result<void
         return Error{Code::unsupported, "breakpoint instructions alone: this hart's triggers belong to its firmware"};
     v.host_breakpoints = config.software_breakpoints;
     v.fits = 0;
-    if (v.percpu != nullptr) write<"hedeleg">(delegated(v));
+    if (v.percpu == nullptr) return {};
+    v.usual_work = v.host_breakpoints ? v.usual_work | Vcpu::host_debugs : v.usual_work & ~static_cast<std::uint32_t>(Vcpu::host_debugs);
+    write<"hedeleg">(delegated(v));
     return {};
 }
 
@@ -121,10 +124,19 @@ void enter(Vcpu& v) noexcept { static_cast<void>(v.has(Vcpu::fast_hook) ? axvcpu
     axvcpu_fp_load_host(v.host_fp.data());
 }
 
-/// The end of run(), when an exit is there: the host's timer and interrupts as they were. `timed`: a deadline may be armed.
-[[gnu::always_inline]] inline auto end_run(Vcpu& v, bool timed = true) noexcept -> bool {
-    if (timed && v.has(Vcpu::deadline_armed)) {
-        disarm_deadline(v);
+/// Whether a deadline is armed: not, by the hart's stimecmp unless it has fired, or anything.
+enum class Timed : std::uint8_t { no, by_stimecmp, maybe };
+
+/// The end of run(), when an exit is there: the host's timer and interrupts as they were.
+template <Timed T = Timed::maybe>
+[[gnu::always_inline]] inline auto end_run(Vcpu& v) noexcept -> bool {
+    if (T != Timed::no && v.has(Vcpu::deadline_armed)) {
+        if constexpr (T == Timed::by_stimecmp) {
+            v.set(Vcpu::deadline_armed, false);
+            write<"stimecmp">(v.host_timer);
+        } else {
+            disarm_deadline(v);
+        }
         v.run_deadline = no_deadline;
     }
     restore_interrupts(v.host_sie);
@@ -145,8 +157,9 @@ void enter(Vcpu& v) noexcept { static_cast<void>(v.has(Vcpu::fast_hook) ? axvcpu
 [[gnu::noinline]] auto go_on(Vcpu& v, std::uint64_t cause) noexcept -> bool { return leave(v, cause) ? end_run(v) : run_loop(v); }
 
 /// In and out once. What a hypercall or an access to a device does not need is not on this way: axvcpu_enter() gives its argument
-/// back, and what has to be known after it is in the vCPU, so that hardly a register is saved for them. `timed`: as of end_run().
-[[gnu::always_inline]] inline auto straight(Vcpu& before, bool timed) noexcept -> bool {
+/// back, and what has to be known after it is in the vCPU, so that hardly a register is saved for them.
+template <Timed T>
+[[gnu::always_inline]] inline auto straight(Vcpu& before) noexcept -> bool {
     if (!before.mailbox().enter(before.place())) [[unlikely]] return run_loop(before);
     auto& v = static_cast<Vcpu&>(*axvcpu_enter(&before));
     const auto cause = read<"scause">();
@@ -155,9 +168,9 @@ void enter(Vcpu& v) noexcept { static_cast<void>(v.has(Vcpu::fast_hook) ? axvcpu
         v.pending.kind = Pending::Kind::hypercall;
         v.call_number = v.x(17) << 32 | static_cast<std::uint32_t>(v.x(16));
         v.exit().set_call(false);
-        return end_run(v, timed);
+        return end_run<T>(v);
     }
-    if (cause == cause::load_guest_page || cause == cause::store_guest_page) return on_guest_page_fault(v, cause) ? end_run(v, timed) : run_loop(v);
+    if (cause == cause::load_guest_page || cause == cause::store_guest_page) return on_guest_page_fault(v, cause) ? end_run<T>(v) : run_loop(v);
     return go_on(v, cause);
 }
 
@@ -169,7 +182,17 @@ void enter(Vcpu& v) noexcept { static_cast<void>(v.has(Vcpu::fast_hook) ? axvcpu
         v.suspended = false;
         v.set(Vcpu::resumes, false);
     }
-    return (v.work & (Vcpu::switch_fp | Vcpu::calls_refused | Vcpu::fast_hook)) != 0 ? run_loop(v) : straight(v, true);
+    return (v.work & (Vcpu::switch_fp | Vcpu::calls_refused | Vcpu::fast_hook)) != 0 ? run_loop(v) : straight<Timed::maybe>(v);
+}
+
+/// An entry that has nothing special but a deadline.
+[[gnu::noinline]] auto run_until(Vcpu& v, std::uint64_t deadline) noexcept -> bool {
+    const auto work = v.work;
+    if ((work & Vcpu::hart_sstc) == 0) [[unlikely]] return run_unusual(v, deadline);
+    v.run_deadline = deadline;
+    v.work = work | Vcpu::deadline_armed;
+    if (const auto host = v.host_timer = read<"stimecmp">(); deadline < host) write<"stimecmp">(deadline);
+    return straight<Timed::by_stimecmp>(v);
 }
 
 /// Before the guest goes on: what is outstanding is retried, what was completed in part is asked for again.
@@ -192,15 +215,17 @@ void enter(Vcpu& v) noexcept { static_cast<void>(v.has(Vcpu::fast_hook) ? axvcpu
 
 }  // namespace
 
+[[gnu::noinline]] auto Arch::refuse_elsewhere(Vcpu& v, CpuId here) noexcept -> bool { return v.refuse(v.wrong_cpu(here)); }
+
 /// Leaves at once to a function of its own for all that is not usual.
 auto Arch::run(Vcpu& v, std::uint64_t deadline, CpuId here) noexcept -> bool {
-    if (here != v.cpu()) [[unlikely]]
-        return v.refuse({Code::wrong_cpu, "the CPU that the vCPU is bound to", static_cast<std::uint64_t>(v.cpu()), static_cast<std::uint64_t>(here)});
+    if (here != v.cpu()) [[unlikely]] return refuse_elsewhere(v, here);
     if (v.pending.kind != Pending::Kind::none) [[unlikely]] return settle_and_run(v, deadline);
     v.host_sie = mask_interrupts();
     constexpr auto unusual = Vcpu::switch_fp | Vcpu::calls_refused | Vcpu::soft_timer | Vcpu::fast_hook | Vcpu::resumes;
-    if ((v.work & unusual) != 0 || deadline != no_deadline) [[unlikely]] return run_unusual(v, deadline);
-    return straight(v, false);
+    if ((v.work & unusual) != 0) [[unlikely]] return run_unusual(v, deadline);
+    if (deadline != no_deadline) return run_until(v, deadline);
+    return straight<Timed::no>(v);
 }
 
 }  // namespace axvcpu::riscv64

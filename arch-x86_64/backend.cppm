@@ -137,6 +137,7 @@ struct Arch {
     static auto check(const Vm&, const CreateConfig&) noexcept -> Result<void>;
     static auto bind(Vcpu&, PerCpu&, CpuId here) noexcept -> Result<void>;
     static void unbind(Vcpu&, CpuId here) noexcept;
+    static auto switch_to(Vcpu& from, Vcpu& to, CpuId here) noexcept -> bool;
     static auto run(Vcpu&, std::uint64_t deadline, CpuId here) noexcept -> bool;
     static auto complete(Vcpu&, std::uint64_t value) noexcept -> Result<void>;
     static auto fail(Vcpu&) noexcept -> Result<void>;
@@ -146,6 +147,10 @@ struct Arch {
     static auto set(Vcpu&, reg::Id, std::uint64_t, bool high) noexcept -> Result<void>;
     static auto set_debug(Vcpu&, const DebugConfig&) noexcept -> Result<void>;
     static auto deadline(const Vcpu&) noexcept -> std::uint64_t;
+
+private:
+    static auto start(Vcpu&, PerCpu&, CpuId here, const Vcpu* leaves) noexcept -> Result<void>;
+    static void load(Vcpu&, PerCpu&) noexcept;
 };
 
 /// Gives stage-2 tables of this VM their TLB maintenance: when it returns, no CPU uses the old translations.

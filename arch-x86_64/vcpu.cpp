@@ -87,10 +87,11 @@ auto Arch::reset(Vcpu& v, GuestPhysAddr entry, std::uint64_t arg) noexcept -> Re
 
 namespace {
 
-auto bindable(Vcpu& v, const PerCpu& cpu, CpuId here) noexcept -> Result<void> {
+/// Whether this vCPU can run on this CPU, which `leaves` may be about to leave.
+auto fit(const Vcpu& v, const PerCpu& cpu, CpuId here, const Vcpu* leaves) noexcept -> Result<void> {
     if (!cpu.enabled) return Error{Code::bad_state, "an enabled CPU"};
     if (here != cpu.id) return Error{Code::wrong_cpu, "the CPU that this object enabled", static_cast<std::uint64_t>(cpu.id), static_cast<std::uint64_t>(here)};
-    if (cpu.bound != nullptr) return Error{Code::bad_state, "a CPU on which no other vCPU is bound"};
+    if (cpu.bound != leaves) return Error{Code::bad_state, "a CPU on which no other vCPU is bound"};
     const auto& vm = v.machine();
     if (vm.stage2 == nullptr) return Error{Code::no_stage2, "a VM with stage-2 tables"};
     if ((cpu.capabilities.levels_mask >> vm.stage2->levels() & 1) == 0)
@@ -113,12 +114,18 @@ void move_debug(std::array<std::uint64_t, 6>& host, Context& c) noexcept {
 
 }  // namespace
 
-auto Arch::bind(Vcpu& v, PerCpu& cpu, CpuId here) noexcept -> Result<void> {
-    if (auto ok = bindable(v, cpu, here); !ok) return ok;
+/// Free -> Ready, where it fits.
+auto Arch::start(Vcpu& v, PerCpu& cpu, CpuId here, const Vcpu* leaves) noexcept -> Result<void> {
+    if (auto ok = fit(v, cpu, here, leaves); !ok) return ok;
     if (v.state() == State::off && v.start_requested()) {
         if (auto ok = reset(v, v.start_entry_, v.start_arg_); !ok) return ok;
     }
     if (!v.move(State::free, State::ready)) return Vcpu::bad_state("a vCPU in state free", State::free, v.state());
+    return {};
+}
+
+/// Requires: it is ready, and no other one is bound here.
+void Arch::load(Vcpu& v, PerCpu& cpu) noexcept {
     const auto flag = mask_interrupts();
     v.settle_on(cpu.id);
     v.percpu = &cpu;
@@ -142,6 +149,11 @@ auto Arch::bind(Vcpu& v, PerCpu& cpu, CpuId here) noexcept -> Result<void> {
     move_debug<true>(cpu.host_debug, v.context);
     if (!v.switch_fp) axvcpu_fp_load(&v.context);
     restore_interrupts(flag);
+}
+
+auto Arch::bind(Vcpu& v, PerCpu& cpu, CpuId here) noexcept -> Result<void> {
+    if (auto ok = start(v, cpu, here, nullptr); !ok) return ok;
+    load(v, cpu);
     return {};
 }
 
@@ -157,6 +169,16 @@ void Arch::unbind(Vcpu& v, CpuId here) noexcept {
     v.percpu = nullptr;
     restore_interrupts(flag);
     v.move(State::ready, v.pending.kind == Pending::Kind::terminal ? State::off : State::free);
+}
+
+auto Arch::switch_to(Vcpu& from, Vcpu& to, CpuId here) noexcept -> bool {
+    if (here != from.cpu()) return from.refuse(from.wrong_cpu(here));
+    if (from.pending.kind == Pending::Kind::host_irq) return from.refuse(Vcpu::bad_state("a vCPU that is not inside run()", State::ready, State::running));
+    auto& cpu = *from.percpu;
+    if (auto ok = start(to, cpu, here, &from); !ok) return from.refuse(ok.error());
+    unbind(from, here);
+    load(to, cpu);
+    return true;
 }
 
 namespace {
@@ -235,7 +257,7 @@ void run_loop(Vcpu& v) noexcept {
 
 auto Arch::run(Vcpu& v, std::uint64_t deadline, CpuId here) noexcept -> bool {
     if (here != v.cpu())
-        return v.refuse({Code::wrong_cpu, "the CPU that the vCPU is bound to", static_cast<std::uint64_t>(v.cpu()), static_cast<std::uint64_t>(here)});
+        return v.refuse(v.wrong_cpu(here));
     if (v.pending.kind == Pending::Kind::terminal || v.pending.kind == Pending::Kind::host_irq)
         return v.refuse({Code::bad_state, v.pending.kind == Pending::Kind::terminal ? "a reset after a terminal exit" : "a vCPU that is not inside run() already",
                          static_cast<std::uint64_t>(State::ready), static_cast<std::uint64_t>(v.state())});

@@ -2,7 +2,7 @@
 """Tests the tests: applies each patch of test/mutations/ to a copy of the tree, builds, and runs the suites that the patch names. A
 mutation must apply, compile, change what is built, and make a test fail; one that only hangs is not caught.
 
-A patch starts with '# NAME', '# level: host | system ARCH | budget ARCH' and '# cases: CATCH2 FILTER'. Usage: mutate.py [NAME-PART]"""
+A patch starts with '# NAME', '# level: host | system ARCH [plain] | budget ARCH' and '# cases: CATCH2 FILTER'. Usage: mutate.py [NAME-PART]"""
 import fcntl, filecmp, hashlib, os, shutil, subprocess, sys
 
 ROOT = os.environ["AX_ROOT"]
@@ -41,10 +41,15 @@ def copy_tree():
         shutil.copymode(source, target)
 
 
+def parts(level):
+    """Kind, architecture, and "plain" for a machine without the features that few guests have."""
+    return (level.split() + ["", ""])[:3]
+
+
 def build(level):
     """Gives (status, output, the file whose bytes must change)."""
     env = dict(os.environ, AX_ROOT=TREE)
-    kind, _, arch = level.partition(" ")
+    kind, arch, _ = parts(level)
     if kind == "host":
         args, directory, product = NATIVE, "host", "test/host/host-suites"
     elif kind == "system":
@@ -66,13 +71,13 @@ def digest(path):
 
 def test(level, cases, product):
     """Gives (failed tests, whether it only hung)."""
-    kind, _, arch = level.partition(" ")
+    kind, arch, machine = parts(level)
     if kind == "host":
         status, out = run([product, "-r", "cases", cases], timeout=240)
     elif kind == "system":
-        cpu = {"aarch64": "max", "riscv64": "rv64,h=true,v=true,vlen=256", "x86_64": "max"}[arch]
+        cpu = {"aarch64": "max", "riscv64": "rv64,h=true,v=true,vlen=256", "x86_64": "max"}[arch] if machine != "plain" else {"aarch64": "cortex-a72", "riscv64": "rv64,h=true"}[arch]
         status, out = run(["python3", f"{ROOT}/tools/machine.py", "--arch", arch, "--bare", product, "--cpu", cpu, "--cpus", "1" if arch == "x86_64" else "2", "--timeout", "120",
-                           "--irqchip", "aia" if arch == "riscv64" else "auto",
+                           "--irqchip", "aia" if arch == "riscv64" and machine != "plain" else "auto",
                            f"--append=-r cases {'vhe=off ' if arch == 'aarch64' else ''}{cases}"], timeout=180)
     else:
         status, out = run([f"{ROOT}/test/budget/trampoline_length.sh", arch, f"{TREE}/build/{arch}"])

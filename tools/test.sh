@@ -308,7 +308,7 @@ level_budget() {
     check "trampoline's length, registers not cleared, $arch" "$root/test/budget/trampoline_length.sh" $arch "$root/build.kept/$arch" kept
     [ $arch != x86_64 ] || continue
     check "fast hook's code, $arch" "$root/test/budget/hook.sh" $arch "$root/build/$arch"
-    check "cost of an exit has not grown, $arch" python3 "$root/tools/bench.py" $arch table --ceilings
+    check "cost of an exit has not grown, $arch" python3 "$root/tools/bench.py" $arch table
     check "cost of a boot, $arch" python3 "$root/tools/bench.py" $arch boot
   done
 }

@@ -89,7 +89,7 @@ public:
     auto end() const noexcept -> End { return end_.load(std::memory_order_acquire); }
     auto passthrough() const noexcept -> bool { return options_.passthrough_interrupts; }
     /// Answers an exit. What the scheduler must do with the vCPU then.
-    enum class Next : std::uint8_t { run, look, block, yield, stop };
+    enum class Next : std::uint32_t { run, look, block, yield, stop };
     [[gnu::always_inline]] inline auto handle(Thread&, Vcpu<Host>::Bound&, const Exit&) noexcept -> Next;
     void receive(std::uint8_t byte) noexcept;
     auto exits(std::size_t reason) const noexcept -> std::uint64_t;
@@ -133,27 +133,28 @@ private:
 inline auto Guest::handle(Thread& t, Vcpu<Host>::Bound& on_cpu, const Exit& e) noexcept -> Next {
     ++t.exits[e.index()];
     return e.match(
-        [&](exit::Hypercall h) {
+        [&](exit::Hypercall h) __attribute__((always_inline)) {
             // Calls of our own, for measuring: two give back the sum of their arguments, a third one leaves the CPU to whoever waits.
             // Everything else is not supported.
-            if (h.number - measuring_call < 2) [[likely]] return static_cast<void>(on_cpu.complete(h.args[0] + h.args[1])), Next::run;
-            if (h.number == measuring_call + 2) return static_cast<void>(on_cpu.complete()), Next::yield;
+            const auto n = h.number - measuring_call;
+            if (n < 2) [[likely]] return static_cast<void>(on_cpu.complete(h.args[0] + h.args[1])), Next::run;
+            if (n == 2) return static_cast<void>(on_cpu.complete()), Next::yield;
             return static_cast<void>(on_cpu.fail()), Next::run;
         },
-        [&](exit::MmioRead m) {
+        [&](exit::MmioRead m) __attribute__((always_inline)) {
             const auto offset = m.addr.value - uart_base.value;
             static_cast<void>(offset < Uart::size ? on_cpu.complete(read_uart(offset, m.width)) : on_cpu.fail());
             return Next::run;
         },
-        [&](exit::MmioWrite m) {
+        [&](exit::MmioWrite m) __attribute__((always_inline)) {
             const auto offset = m.addr.value - uart_base.value;
             if (offset >= Uart::size) return static_cast<void>(on_cpu.fail()), Next::run;
             write_uart(offset, m.width, m.value);
             static_cast<void>(on_cpu.complete());
             return Next::run;
         },
-        [&](exit::NestedPageFault f) { return fault(on_cpu, f.addr, f.present); },
-        [&](auto) { return handle_other(on_cpu, e); });
+        [&](exit::NestedPageFault f) __attribute__((always_inline)) { return fault(on_cpu, f.addr, f.present); },
+        [&](auto) __attribute__((always_inline)) { return handle_other(on_cpu, e); });
 }
 
 /// The scheduler: each CPU takes the next ready vCPU, for `slice` ticks while others wait.

@@ -86,43 +86,41 @@ void each_thread(F f) noexcept {
 }
 
 /// Runs a vCPU until it stops, sleeps, or others wait for the CPU. Gives what is to be done with it.
-auto run(Thread& t, PerCpu<Host>& cpu, std::uint64_t earliest, std::uint64_t slice) noexcept -> Guest::Next {
-    auto next = Guest::Next::look;
-    auto on_cpu = cpu.bind(*t.vcpu);
-    if (!on_cpu) refused("bind", on_cpu.error());
+[[gnu::always_inline]] inline auto take_turn(Thread& t, Vcpu<Host>::Bound& on_cpu, std::uint64_t earliest, std::uint64_t slice) noexcept -> Guest::Next {
     const auto slice_end = runtime::now() + slice;
     auto& guest = *t.guest;
-    const bool trusted = guest.passthrough();
     // What ends this, a thread that waits or the VM's end, comes as an interrupt or a kick: to be looked at then only.
-    while (next == Guest::Next::look) {
-        if (guest.end() != Guest::End::none) break;
-        const auto until = trusted ? no_deadline : ready.waiting.load(std::memory_order_relaxed) ? std::min(slice_end, earliest) : earliest;
+    for (;;) {
+        if (guest.end() != Guest::End::none) return Guest::Next::look;
+        const auto until = ready.waiting.load(std::memory_order_relaxed) ? std::min(slice_end, earliest) : earliest;
+        auto next = Guest::Next::run;
         do {
             const auto e = on_cpu.run(until);
             if (!e) [[unlikely]] refused("run", e.error());
             next = guest.handle(t, on_cpu, *e);
         } while (next == Guest::Next::run);
-        if (trusted && next == Guest::Next::block) next = Guest::Next::look;
+        if (next != Guest::Next::look) return next;
     }
-    return next;
 }
 
-/// `left` has left its CPU, where there is one, and is put where it goes from here; gives the thread to run next, if there is one, and
-/// when a timer has to be looked at.
-auto exchange(Thread* left, Guest::Next why, std::uint64_t& earliest) noexcept -> Thread* {
-    const runtime::Guard guard(lock);
-    if (left != nullptr) {
-        if (why == Guest::Next::yield && left->guest->end() == Guest::End::none) [[likely]] enqueue(*left);
-        else put_down(*left, why);
+/// The same for one that owns its CPU's interrupts: it waits for them itself.
+[[gnu::noinline]] auto run_trusted(Thread& t, Vcpu<Host>::Bound& on_cpu) noexcept -> Guest::Next {
+    for (auto next = Guest::Next::look; t.guest->end() == Guest::End::none;) {
+        const auto e = on_cpu.run();
+        if (!e) refused("run", e.error());
+        next = t.guest->handle(t, on_cpu, *e);
+        if (next > Guest::Next::block) return next;
     }
+    return Guest::Next::look;
+}
+
+/// Takes the first thread out of the queue; says when a timer has to be looked at. Requires the lock.
+[[gnu::always_inline]] inline auto take_first(std::uint64_t& earliest) noexcept -> Thread* {
     if (ready.due != no_deadline)
         if (const auto now = runtime::now(); ready.due <= now) wake_due(now);
     earliest = ready.due;
     auto* t = ready.first;
-    if (t == nullptr) {
-        idle_cpus.fetch_or(std::uint64_t{1} << runtime::this_cpu());
-        return nullptr;
-    }
+    if (t == nullptr) return nullptr;
     ready.first = t->next;
     t->phase = Thread::Phase::running;
     if (ready.first == nullptr) {
@@ -132,6 +130,48 @@ auto exchange(Thread* left, Guest::Next why, std::uint64_t& earliest) noexcept -
         call_for_a_cpu();
     }
     return t;
+}
+
+/// Who waits longest runs next, `t` last.
+[[gnu::always_inline]] inline auto let_others_run(Thread& t, std::uint64_t& earliest) noexcept -> Thread& {
+    const runtime::Guard guard(lock);
+    enqueue(t);
+    return *take_first(earliest);
+}
+
+/// `left`, unbound, goes where it belongs. Gives the thread to run next; nullptr: none, and this CPU is among the idle ones.
+auto put_down_and_take(Thread* left, Guest::Next why, std::uint64_t& earliest) noexcept -> Thread* {
+    const runtime::Guard guard(lock);
+    if (left != nullptr) put_down(*left, why);
+    auto* t = take_first(earliest);
+    if (t == nullptr) idle_cpus.fetch_or(std::uint64_t{1} << runtime::this_cpu());
+    return t;
+}
+
+/// A thread that lets others run is in the queue before its vCPU has left its CPU: who takes it waits for that. It cannot go in a
+/// circle: a CPU that waits has put its own thread into the queue after it took the one that it waits for.
+void await_unbound(const Thread& t) noexcept {
+    while (t.vcpu->state() == State::ready) {}
+}
+
+/// Runs `t`, and from it one after the other while they just let each other run. Gives the last one in `t`, unbound, and what is to be
+/// done with it.
+[[gnu::noinline]] auto run_from(Thread*& t, PerCpu<Host>& cpu, std::uint64_t earliest, std::uint64_t slice) noexcept -> Guest::Next {
+    await_unbound(*t);
+    auto on_cpu = cpu.bind(*t->vcpu);
+    if (!on_cpu) refused("bind", on_cpu.error());
+    if (t->guest->passthrough()) return run_trusted(*t, on_cpu);
+    for (;;) {
+        const auto why = take_turn(*t, on_cpu, earliest, slice);
+        if (why != Guest::Next::yield) return why;
+        auto& next = let_others_run(*t, earliest);
+        if (&next == t) continue;
+        if (auto ok = on_cpu.switch_to(*next.vcpu); !ok) [[unlikely]] {
+            await_unbound(next);
+            if (ok = on_cpu.switch_to(*next.vcpu); !ok) refused("switch_to", ok.error());
+        }
+        t = &next;
+    }
 }
 
 }  // namespace
@@ -170,9 +210,9 @@ void schedule_forever(unsigned cpu) noexcept {
     auto next = Guest::Next::look;
     for (;;) {
         std::uint64_t earliest = no_deadline;
-        t = exchange(t, next, earliest);
+        t = put_down_and_take(t, next, earliest);
         if (t != nullptr) {
-            next = run(*t, here, earliest, slice);
+            next = run_from(t, here, earliest, slice);
             continue;
         }
         runtime::set_timer(earliest);

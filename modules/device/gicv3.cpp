@@ -45,6 +45,8 @@ void Gicv3::changed(std::uint32_t vcpu, std::uint32_t word, std::uint32_t mask) 
     if (word == 0) return raise(vcpu, 1);
     for (std::uint32_t v = 0; v < vcpus_; ++v)
         if ((cpus_[v].routed[word - 1].load() & mask) != 0) raise(v, 1u << word);  // after the change: who is routed to now sees it, or is seen here
+    if ((spis_[word - 1].moved.load() & mask) != 0) [[unlikely]]
+        for (std::uint32_t v = 0; v < vcpus_; ++v) vm_->notify(v, Event::interrupt);  // one of them has it, and may have ended it
 }
 
 void Gicv3::set_line(std::uint32_t spi, bool level) noexcept {
@@ -160,6 +162,11 @@ auto Gicv3::take(std::uint32_t vcpu, Interrupt& out) noexcept -> bool {
         if (b == nullptr) return false;
         const auto bit = 1u << out.id % 32;
         if ((b->listed.fetch_or(bit) & bit) != 0) continue;  // another vCPU has just taken this SPI
+        if (out.id >= first_spi && (cpu.routed[out.id / 32 - 1].load() & bit) == 0) [[unlikely]] {  // routed elsewhere, which did not see it listed
+            b->listed.fetch_and(~bit);
+            changed(vcpu, out.id / 32, bit);
+            continue;
+        }
         hand_over(*b, bit);
         // An edge is with the CPU now. A level that software made pending stays so until it has become active.
         if (!out.level) b->latched.fetch_and(~bit);
@@ -201,6 +208,7 @@ void Gicv3::retire(std::uint32_t vcpu, std::uint32_t id, bool pending, bool acti
     if (pending && edge) b->latched.fetch_or(bit);
     if (!pending && !edge) b->latched.fetch_and(~bit);
     if (active) b->active.fetch_or(bit);
+    if ((b->moved.load(relaxed) & bit) != 0) b->moved.fetch_and(~bit);
     b->listed.fetch_and(~bit);
     // It may be deliverable at once: by this vCPU, or by the one that it has been routed to meanwhile. Who made it pending while it
     // was listed did so before this look, or has set the work bit after it.

@@ -42,6 +42,7 @@ private:
     /// 32 interrupts: the SGIs and PPIs of one vCPU, or 32 SPIs.
     struct Bank {
         Word group, enabled, latched, high, active, edge, listed;  // listed: in a CPU's hands
+        Word moved;  // of those that are listed: routed elsewhere since, so who has them must be told to give them back
         // Of those that are listed: what the CPU last said of them, and what the guest has asked for since by ICPENDR, ICACTIVER, ISACTIVER.
         Word shown_pending, shown_active, drop_pending, drop_active, make_active;
         std::array<std::atomic<std::uint8_t>, 32> priority;

@@ -32,6 +32,7 @@ concept Backend = requires(typename B::Vcpu& vcpu, typename B::PerCpu& cpu, type
     { B::disable(cpu) } noexcept -> std::same_as<Result<void>>;
     { B::bind(vcpu, cpu, CpuId{}) } noexcept -> std::same_as<Result<void>>;  ///< the CpuId is this CPU's, here and below
     { B::unbind(vcpu, CpuId{}) } noexcept;
+    { B::switch_to(vcpu, vcpu, CpuId{}) } noexcept -> std::same_as<bool>;    ///< from, to; false: nothing has changed, the first one's refusal() says why
     { B::run(vcpu, deadline, CpuId{}) } noexcept -> std::same_as<bool>;  ///< true: VcpuCore::last_exit(); false: VcpuCore::refusal()
     { B::complete(vcpu, value) } noexcept -> std::same_as<Result<void>>;
     { B::fail(vcpu) } noexcept -> std::same_as<Result<void>>;

@@ -65,21 +65,7 @@ void TlbTagDomain::renew(TlbTag& current) noexcept {
     current.value = next_value_++;
 }
 
-auto TlbTagDomain::assign(TlbTagCpu& cpu, TlbTag& current, std::uint32_t runner) noexcept -> Assigned {
-    lock();
-    const auto now = current;
-    if (now.generation != generation_ || cpu.flushed_ != generation_) [[unlikely]] return assign_anew(cpu, current, runner);
-    cpu.active_ = now;
-    auto& last = cpu.last_[now.value % cpu.last_.size()];
-    // Nothing can be held under a tag that no one has used here since the last full flush, but a slot may have been
-    // overwritten by a collision: only an exact match proves that the translations are this runner's own.
-    const bool same = last.tag == now && last.runner == runner;
-    last = {now, runner};
-    unlock();
-    return {now, same ? Flush::none : Flush::tag};
-}
-
-/// The same where the numbers have rolled over since one of them was here. Requires the lock; gives it back.
+/// assign() where the numbers have rolled over since one of them was here. Requires the lock; gives it back.
 [[gnu::noinline]] auto TlbTagDomain::assign_anew(TlbTagCpu& cpu, TlbTag& current, std::uint32_t runner) noexcept -> Assigned {
     cpu.active_ = {};  // what ran here before has left: its number need not be kept
     if (current.generation != generation_) renew(current);

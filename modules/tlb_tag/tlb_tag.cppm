@@ -28,7 +28,7 @@ class TlbTagCpu {
 /// the guest's own broadcast maintenance would miss them. Functions are called with host interrupts masked.
 class TlbTagDomain {
 public:
-    enum class Flush : std::uint8_t {
+    enum class Flush : std::uint32_t {
         none,
         tag,  ///< this CPU must drop what it holds under this tag: another vCPU of the VM ran here last
         all,  ///< this CPU must drop all guest translations: the numbers have rolled over
@@ -39,7 +39,28 @@ public:
     auto add(TlbTagCpu& cpu, unsigned bits) noexcept -> bool;
     void remove(TlbTagCpu& cpu) noexcept;
     /// The tag under which `runner` of the holder of `current` runs on `cpu` from now on. Renews `current` when it is out of date.
-    auto assign(TlbTagCpu& cpu, TlbTag& current, std::uint32_t runner) noexcept -> Assigned;
+    [[gnu::always_inline]] inline auto assign(TlbTagCpu& cpu, TlbTag& current, std::uint32_t runner) noexcept -> Assigned {
+        lock();
+        const auto now = current;
+        if (now.generation != generation_ || cpu.flushed_ != generation_) [[unlikely]] return assign_anew(cpu, current, runner);
+        cpu.active_ = now;
+        auto& last = cpu.last_[now.value % cpu.last_.size()];
+        // Nothing can be held under a tag that no one has used here since the last full flush, but a slot may have been
+        // overwritten by a collision: only an exact match proves that the translations are this runner's own.
+        const bool same = last.tag == now && last.runner == runner;
+        last = {now, runner};
+        unlock();
+        return {now, same ? Flush::none : Flush::tag};
+    }
+    /// The same where another runner of `current`'s holder goes before it on this CPU: what that one left under the tag has to be dropped.
+    /// False: nothing is done, as the tag has been renounced or renewed since.
+    [[gnu::always_inline]] inline auto hand_on(TlbTagCpu& cpu, const TlbTag& current, std::uint32_t runner) noexcept -> bool {
+        lock();
+        const bool same = cpu.active_ == current;
+        if (same) [[likely]] cpu.last_[current.value % cpu.last_.size()] = {current, runner};
+        unlock();
+        return same;
+    }
     /// The holder of `current` gets another tag when it is assigned one the next time: nothing is cached under that.
     void renounce(TlbTag& current) noexcept;
     /// A VM's tag, as the last assignment left it.

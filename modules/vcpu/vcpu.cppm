@@ -146,6 +146,14 @@ public:
     auto fail() noexcept -> Result<void> { return vcpu_ != nullptr ? B::fail(vcpu_->impl_) : error(); }
     /// Executes the outstanding instruction again. Errors: no_exit.
     auto retry() noexcept -> Result<void> { return vcpu_ != nullptr ? B::retry(vcpu_->impl_) : error(); }
+    /// Unbinds this vCPU and binds `next` in its place, cheaper than one after the other. Errors: those of bind(), bad_state (called from
+    /// inside run()); this vCPU stays bound then.
+    [[gnu::always_inline]] inline auto switch_to(BasicVcpu<B, H>& next) noexcept -> Result<void> {
+        if (vcpu_ == nullptr) [[unlikely]] return error();
+        if (!B::switch_to(vcpu_->impl_, next.impl_, H::this_cpu())) [[unlikely]] return vcpu_->impl_.refusal();
+        vcpu_ = &next;
+        return {};
+    }
     /// Requires: has_value().
     auto vcpu() noexcept -> BasicVcpu<B, H>& { return *vcpu_; }
 

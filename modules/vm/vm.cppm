@@ -95,6 +95,9 @@ public:
     inline void power_down() noexcept { power_.store(Power::off, std::memory_order_release); }
 
 protected:
+    [[gnu::cold]] auto wrong_cpu(CpuId here) const noexcept -> Error {
+        return {Code::wrong_cpu, "the CPU that the vCPU is bound to", static_cast<std::uint64_t>(cpu()), static_cast<std::uint64_t>(here)};
+    }
     /// bind(): this is its CPU from now on.
     inline void settle_on(CpuId cpu) noexcept {
         cpu_.store(cpu, std::memory_order_relaxed);

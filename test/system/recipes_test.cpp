@@ -57,13 +57,14 @@ TEST_CASE("recipe: two vCPUs on one CPU", "[recipe]") {
     REQUIRE(m.vcpu(1).reset(m.at(call_forever)));
     std::array<unsigned, 2> calls{};
     // [two]
+    auto on_cpu = percpu().bind(m.vcpu(0));                                  // loads what is this vCPU's
     for (unsigned turn = 0; turn < 10; ++turn) {
-        auto& vcpu = m.vcpu(turn % 2);
-        auto on_cpu = percpu().bind(vcpu);                                   // loads what is this vCPU's
         const auto slice_end = runtime::now() + runtime::frequency();
         auto e = on_cpu.run(slice_end);                                      // TimerExpired when its time is over
-        if (e && e->is<exit::Hypercall>() && on_cpu.complete()) ++calls[vcpu.id()];
-    }                                                                        // the destructor saves it
+        if (e && e->is<exit::Hypercall>() && on_cpu.complete()) ++calls[on_cpu.vcpu().id()];
+        auto& next = m.vcpu((turn + 1) % 2);
+        if (!on_cpu.switch_to(next)) break;                                  // saves the one, loads the other
+    }                                                                        // the destructor saves the last one
     // [end]
     CHECK(calls == std::array{5u, 5u});
 }

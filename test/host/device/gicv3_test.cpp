@@ -14,10 +14,15 @@ struct TestHal {
     static void kick(CpuId) noexcept {}
 };
 constexpr std::uint64_t gicd = 0x0800'0000, gicr = 0x080A'0000;
+struct Core : VcpuCore {
+    using VcpuCore::VcpuCore;
+    /// Whether it has been told since the last time that there is something for it.
+    auto told() -> bool { return (mailbox_.take() & static_cast<std::uint32_t>(Event::interrupt)) != 0; }
+};
 struct Fixture {
     VcpuSlot<VcpuCore> slots[3];
     VmCore vm{1, {}, {}, {}, slots, hal_table<TestHal>};
-    VcpuCore a{vm, 0, 0}, b{vm, 1, 1}, c{vm, 2, 0x100};
+    Core a{vm, 0, 0}, b{vm, 1, 1}, c{vm, 2, 0x100};
     Gicv3 gic{vm, {{gicd}, {gicr}}};
     Fixture() {
         for (auto* v : {&a, &b, &c}) REQUIRE(vm.add(*v));
@@ -106,6 +111,34 @@ TEST_CASE("software interrupts reach the targets of the group, and all others wi
     CHECK(f.take(2) == 5);
     f.gic.send(0, {.cluster = 0xFF00'0000, .targets = 0xFFFF, .vector = 1, .others = false});  // nobody
     CHECK_FALSE(f.take(0));
+}
+
+TEST_CASE("an edge reaches the vCPU that its SPI is routed to now, though the one before has handled the last edge and not looked since", "[gicv3]") {
+    Fixture f;
+    f.enable_spi(50, 0x80, true);
+    f.gic.set_line(50, true);
+    REQUIRE(f.take(0) == 50);
+    REQUIRE(f.gic.sync(0, 50, {.active = true}).active);  // its handler runs
+    f.write(gicd + 0x6000 + 8 * 50, 1, 8);
+    REQUIRE(f.gic.sync(0, 50, {.active = true}).active);
+    static_cast<void>(f.a.told());
+    // It ends the interrupt: nobody is told of that. The next edge comes.
+    f.gic.set_line(50, false);
+    f.gic.set_line(50, true);
+    CHECK_FALSE(f.take(1));  // in the hands of the one before, as far as anybody knows
+    CHECK(f.a.told());
+    static_cast<void>(f.b.told());
+    f.gic.retire(0, 50, false, false);
+    CHECK(f.b.told());
+    CHECK_FALSE(f.take(0));
+    CHECK(f.take(1) == 50);
+    // From here on it is like any other.
+    f.gic.retire(1, 50, false, false);
+    static_cast<void>(f.a.told());
+    f.gic.set_line(50, false);
+    f.gic.set_line(50, true);
+    CHECK_FALSE(f.a.told());
+    CHECK(f.take(1) == 50);
 }
 
 TEST_CASE("an SPI goes where it is routed, also when the route changes while it is pending", "[gicv3]") {
