@@ -238,7 +238,7 @@ template <bool E2h>
 /// EL2's registers for a vCPU that comes, `from` going: most are alike where both are of one VM. Gives the flush that has to follow.
 [[gnu::always_inline]] inline auto take_over(const Vcpu& v, const Vcpu* from, PerCpu& cpu) noexcept -> TlbTagDomain::Flush {
     auto& holder = v.vm().tag;
-    if (from != nullptr && &from->vm() == &v.vm() && from->usual_work == v.usual_work && tags().hand_on(cpu.tags, holder, v.id())) {
+    if (from != nullptr && from->usual_work == v.usual_work && tags().hand_on(cpu.tags, holder, v.id())) {
         write<"VMPIDR_EL2">(v.el2.vmpidr);
         return TlbTagDomain::Flush::tag;
     }

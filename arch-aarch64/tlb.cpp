@@ -9,7 +9,7 @@ namespace axvcpu::aarch64 {
 
 namespace {
 
-/// Broadcast: when it returns no CPU uses the old translations. May be called on any CPU, whatever is bound there.
+/// Broadcast: when it returns no guest uses the old translations. May be called on any CPU, whatever is bound there.
 void invalidate(void* self, GuestPhysAddr from, std::uint64_t size) noexcept {
     const auto& vm = *static_cast<Vm*>(self);
     const auto daif = mask_interrupts();
@@ -34,11 +34,12 @@ void invalidate(void* self, GuestPhysAddr from, std::uint64_t size) noexcept {
     write<"HCR_EL2">(hcr);
     isb();
     restore_interrupts(daif);
-    vm.await_readers();
 }
+/// The SDK may read guest memory still, for a vCPU.
+void wait(void* self) noexcept { static_cast<const Vm*>(self)->await_readers(); }
 
 }  // namespace
 
-auto tlb_maintenance(Vm& vm) noexcept -> TlbMaintenance { return {.self = &vm, .invalidate = invalidate}; }
+auto tlb_maintenance(Vm& vm) noexcept -> TlbMaintenance { return {.self = &vm, .invalidate = invalidate, .wait = wait}; }
 
 }  // namespace axvcpu::aarch64

@@ -142,7 +142,7 @@ namespace {
     bool drops = true;
     // HS-mode's registers are alike where both are of one VM.
     auto& holder = v.vm().tag;
-    const bool alike = from != nullptr && &from->vm() == &v.vm() && from->usual_work == v.usual_work;
+    const bool alike = from != nullptr && from->usual_work == v.usual_work;
     if (!alike || !tags().hand_on(cpu.tags, holder, v.id())) {
         const auto tag = tags().assign(cpu.tags, holder, v.id());
         write<"vsatp">(0);  // no walk of one guest's tables under another's VMID (Memory-Management Fences)
@@ -275,7 +275,7 @@ auto Arch::switch_to(Vcpu& from, Vcpu& to, CpuId here) noexcept -> bool {
     const auto unusual = ((from.work | work) & (Vcpu::rare_to_load | Vcpu::rare_to_save | Vcpu::switch_fp)) | (from.usual_work ^ usual) |
                          to.fences.load(std::memory_order_relaxed) | (to.context.get<"hvip">() & interrupt_bits::vs_external);
     auto& holder = to.vm().tag;
-    if (unusual != 0 || to.fits != cpu.epoch || &from.vm() != &to.vm() || to.last_cpu != here) [[unlikely]] return switch_any(from, to, here, true);
+    if (unusual != 0 || to.fits != cpu.epoch || to.last_cpu != here) [[unlikely]] return switch_any(from, to, here, true);
     const auto sie = mask_interrupts();
     to.settle_on(here);
     if (!tags().hand_on(cpu.tags, holder, to.id())) [[unlikely]] {

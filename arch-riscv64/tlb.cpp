@@ -81,6 +81,10 @@ void invalidate(void* self, GuestPhysAddr, std::uint64_t) noexcept {
         } else ask(static_cast<Vcpu&>(*t), Vcpu::stage2_translations);
     }
     restore_interrupts(sie);
+}
+
+void wait(void* self) noexcept {
+    auto& vm = *static_cast<Vm*>(self);
     for (std::uint32_t i = 0; i < vm.vcpus(); ++i)
         if (auto* t = vm.vcpu(i)) await(static_cast<Vcpu&>(*t));
     vm.await_readers();
@@ -88,6 +92,6 @@ void invalidate(void* self, GuestPhysAddr, std::uint64_t) noexcept {
 
 }  // namespace
 
-auto tlb_maintenance(Vm& vm) noexcept -> TlbMaintenance { return {.self = &vm, .invalidate = invalidate}; }
+auto tlb_maintenance(Vm& vm) noexcept -> TlbMaintenance { return {.self = &vm, .invalidate = invalidate, .wait = wait}; }
 
 }  // namespace axvcpu::riscv64

@@ -19,6 +19,10 @@ void invalidate(void* self, GuestPhysAddr, std::uint64_t) noexcept {
             t->flush.store(true);
             vm.notify(i, Event::fence);
         }
+}
+
+void wait(void* self) noexcept {
+    auto& vm = *static_cast<Vm*>(self);
     for (std::uint32_t i = 0; i < vm.vcpus(); ++i)
         if (auto* t = static_cast<Vcpu*>(vm.vcpu(i))) while (t->mailbox().owes(Event::fence)) pause_hint();
     vm.await_readers();
@@ -26,6 +30,6 @@ void invalidate(void* self, GuestPhysAddr, std::uint64_t) noexcept {
 
 }  // namespace
 
-auto tlb_maintenance(Vm& vm) noexcept -> TlbMaintenance { return {.self = &vm, .invalidate = invalidate}; }
+auto tlb_maintenance(Vm& vm) noexcept -> TlbMaintenance { return {.self = &vm, .invalidate = invalidate, .wait = wait}; }
 
 }  // namespace axvcpu::x86_64

@@ -112,6 +112,7 @@ auto Stage2::map(GuestPhysAddr from, HostPhysAddr to, std::uint64_t size, Permis
 void Stage2::replace(Entry* e, Entry next, GuestPhysAddr at, std::uint64_t size) noexcept {
     std::atomic_ref(*e).store(0, std::memory_order_release);
     if (maintenance_.invalidate != nullptr) maintenance_.invalidate(maintenance_.self, at, size);
+    if (maintenance_.wait != nullptr) maintenance_.wait(maintenance_.self);
     std::atomic_ref(*e).store(next, std::memory_order_release);
 }
 
@@ -147,14 +148,14 @@ auto Stage2::each_leaf(GuestPhysAddr from, std::uint64_t size, bool pages_only, 
     return {};
 }
 
-auto Stage2::unmap(GuestPhysAddr from, std::uint64_t size) noexcept -> Result<void> {
+auto Stage2::unmap(GuestPhysAddr from, std::uint64_t size) noexcept -> Unmapped {
     bool any = false;
     auto ok = each_leaf(from, size, false, [&](Place p, GuestPhysAddr) {
         std::atomic_ref(*p.entry).store(0, std::memory_order_release);
         any = true;
     });
     if (any && maintenance_.invalidate != nullptr) maintenance_.invalidate(maintenance_.self, from, size);
-    return ok;
+    return {ok, any ? maintenance_ : TlbMaintenance{}};
 }
 
 auto Stage2::protect(GuestPhysAddr from, std::uint64_t size, Permissions p) noexcept -> Result<void> {

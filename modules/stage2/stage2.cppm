@@ -35,10 +35,32 @@ struct FrameSource {
     void (*give)(void* self, HostPhysAddr) noexcept;
 };
 
-/// How translations are dropped. `size` 0: all of the VM. Returns when no CPU uses the old ones any more.
+/// How translations are dropped. `size` 0: all of the VM.
 struct TlbMaintenance {
     void* self = nullptr;
-    void (*invalidate)(void* self, GuestPhysAddr from, std::uint64_t size) noexcept = nullptr;
+    void (*invalidate)(void* self, GuestPhysAddr from, std::uint64_t size) noexcept = nullptr;  ///< every CPU is told
+    void (*wait)(void* self) noexcept = nullptr;  ///< until no CPU uses any more what it was told to drop before; nullptr: it never does
+};
+
+/// What unmap() gives: whether it could, and the end of it. The frames are free after wait(), or when this is gone; several can be under
+/// way at a time.
+class [[nodiscard]] Unmapped {
+public:
+    Unmapped(Result<void> ok, const TlbMaintenance& pending) noexcept : ok_(ok), pending_(pending) {}
+    Unmapped(Unmapped&& other) noexcept : ok_(other.ok_), pending_(std::exchange(other.pending_, {})) {}
+    auto operator=(Unmapped&&) -> Unmapped& = delete;
+    inline ~Unmapped() { wait(); }
+    inline auto has_value() const noexcept -> bool { return ok_.has_value(); }
+    inline explicit operator bool() const noexcept { return ok_.has_value(); }
+    inline auto error() const noexcept -> const Error& { return ok_.error(); }
+    /// Returns when no CPU of the VM uses the old translations, nor the SDK for one of its vCPUs. On any CPU, but not inside run().
+    inline void wait() noexcept {
+        if (const auto p = std::exchange(pending_, {}); p.wait != nullptr) p.wait(p.self);
+    }
+
+private:
+    Result<void> ok_;
+    TlbMaintenance pending_;
 };
 
 /// What a walk found.
@@ -74,10 +96,10 @@ public:
     /// at all, where an entry cannot say so), exists
     /// (something is mapped there; what was mapped before it stays), no_frame.
     auto map(GuestPhysAddr from, HostPhysAddr to, std::uint64_t size, Permissions, MemoryType) noexcept -> Result<void>;
-    /// Removes what is mapped in the range; a hole in it is no error. When it returns no CPU of the VM uses the old
-    /// translations, so the frames are free. Errors: misaligned, bad_value, no_frame (a block had to be split).
-    auto unmap(GuestPhysAddr from, std::uint64_t size) noexcept -> Result<void>;
-    /// Gives new permissions to what is mapped in the range. Same errors as unmap.
+    /// Removes what is mapped in the range; a hole in it is no error. The frames are free when what it gives has been waited for. Errors:
+    /// misaligned, bad_value, no_frame (a block had to be split; what comes before it is removed).
+    auto unmap(GuestPhysAddr from, std::uint64_t size) noexcept -> Unmapped;
+    /// Gives new permissions to what is mapped in the range; in force when it returns. Same errors as unmap.
     auto protect(GuestPhysAddr from, std::uint64_t size, Permissions) noexcept -> Result<void>;
     /// What is mapped at an address. Errors: absent, bad_value.
     auto walk(GuestPhysAddr) const noexcept -> Result<Mapping>;

@@ -52,8 +52,8 @@ public:
         unlock();
         return {now, same ? Flush::none : Flush::tag};
     }
-    /// The same where another runner of `current`'s holder goes before it on this CPU: what that one left under the tag has to be dropped.
-    /// False: nothing is done, as the tag has been renounced or renewed since.
+    /// The same where another runner of `current`'s holder has this CPU still: what that one leaves under the tag has to be dropped.
+    /// False: nothing is done, as another holder's tag is in use here, or this one has been renounced or renewed since.
     [[gnu::always_inline]] inline auto hand_on(TlbTagCpu& cpu, const TlbTag& current, std::uint32_t runner) noexcept -> bool {
         lock();
         const bool same = cpu.active_ == current;

@@ -36,9 +36,11 @@ struct Tables {
     HostPhysAddr root;
     Stage2 s;
     std::vector<std::pair<std::uint64_t, std::uint64_t>> flushed;
+    unsigned waits = 0;
     Tables(unsigned l, unsigned b, std::size_t* limit = nullptr, const Stage2Format& format = aarch64::stage2_format)
         : levels(l), bits(b), root(make_root(format, l, b)), s(format, root, l, b, {limit, take, give}, hal_table<TestHal>) {
-        s.set_maintenance({this, [](void* self, GuestPhysAddr a, std::uint64_t n) noexcept { static_cast<Tables*>(self)->flushed.emplace_back(a.value, n); }});
+        s.set_maintenance({this, [](void* self, GuestPhysAddr a, std::uint64_t n) noexcept { static_cast<Tables*>(self)->flushed.emplace_back(a.value, n); },
+                           [](void* self) noexcept { ++static_cast<Tables*>(self)->waits; }});
     }
     static auto make_root(const Stage2Format& format, unsigned l, unsigned b) -> HostPhysAddr {
         Arena::reset();
@@ -111,11 +113,42 @@ TEST_CASE("unmapping part of a block splits it, drops the translations, and leav
     CHECK_FALSE(t.s.walk({0x4000'1000}));
     CHECK(t.s.walk({0x4000'0000})->address.value == 0x8000'0000);
     CHECK(t.s.walk({0x401F'F000})->address.value == 0x801F'F000);
+    CHECK(t.waits == 2);
     REQUIRE(t.flushed.size() == 2);
     CHECK(t.flushed[0].second == 0);  // the split: everything
     CHECK(t.flushed[1] == std::pair<std::uint64_t, std::uint64_t>{0x4000'1000, 4096});
     CHECK(t.s.unmap({0x4000'1000}, 4096));  // a hole is no error
     CHECK(t.flushed.size() == 2);           // and costs nothing
+}
+
+TEST_CASE("what unmapping gives is waited for once, when it is asked or at its end, and several are under way at a time", "[stage2]") {
+    Tables t(3, 39);
+    REQUIRE(t.s.map({0x4000'0000}, {0x8000'0000}, 4 * 4096, {}, MemoryType::normal));
+    {
+        auto first = t.s.unmap({0x4000'0000}, 4096);
+        auto second = t.s.unmap({0x4000'1000}, 4096);
+        REQUIRE(first);
+        REQUIRE(second);
+        CHECK(t.flushed.size() == 2);
+        CHECK(t.waits == 0);
+        first.wait();
+        CHECK(t.waits == 1);
+        first.wait();
+        CHECK(t.waits == 1);
+        auto moved = std::move(second);
+        second.wait();
+        CHECK(t.waits == 1);
+    }
+    CHECK(t.waits == 2);
+    {
+        const auto nothing = t.s.unmap({0x4000'0000}, 4096);
+        CHECK(nothing);
+        const auto wrong = t.s.unmap({0x4000'0001}, 4096);
+        CHECK(wrong.error().code == Code::misaligned);
+    }
+    CHECK(t.waits == 2);
+    REQUIRE(t.s.protect({0x4000'2000}, 4096, {.write = false}));  // in force when it returns
+    CHECK(t.waits == 3);
 }
 
 TEST_CASE("the dirty log names the pages that were written, once", "[stage2]") {
