@@ -58,6 +58,10 @@ inline void plant_owned(std::uint64_t n) {
     arch::write<"ICH_VMCR_EL2">(std::uint64_t{n & 7} << 29);
 }
 inline auto interrupts_masked() -> bool { return (arch::read<"DAIF">() >> 7 & 1) != 0; }
+/// The VMID that is loaded.
+inline auto loaded_tag() noexcept -> std::uint64_t { return arch::read<"VTTBR_EL2">() >> 48; }
+/// What plugins of QEMU take for a marker (tools/plugin/); does nothing.
+template <unsigned N> [[gnu::always_inline]] inline void marker() noexcept { asm volatile("movz xzr, #%c0, lsl #48" :: "i"(0xA400 | N) : "memory"); }
 /// A trapped register that the tests' fast hook reads as 77: ID_AA64MMFR4_EL1.
 [[gnu::always_inline]] inline auto answer_register(FastExit& e) noexcept -> bool {
     const auto access = fast::register_access(e);
