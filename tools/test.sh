@@ -207,7 +207,9 @@ level_system() {
           read -r cpu cpus vhe <<<"$row"
           suites $arch "$cpu vhe=$vhe cpus=$cpus" "vhe=$vhe" --cpu $cpu --cpus $cpus
         done
-        [ ${#catch2[@]} != 0 ] || suites $arch "max vhe=on cpus=4" "vhe=on ${full:+kicks=1000000} [smp]" --cpu max --cpus 4
+        [ ${#catch2[@]} != 0 ] || suites $arch "max vhe=on cpus=4" "vhe=on [smp]" --cpu max --cpus 4
+        # Many more kicks than CPUs that take turns on this machine's could send: one at a time, by the emulator's own turns.
+        [ ${#catch2[@]} != 0 ] || suites $arch "max vhe=on cpus=4, by turns" "vhe=on kicks=$((full ? 1000000 : 100000)) no%20kick%20is%20lost*" --cpu max --cpus 4 --single
         [ ${#catch2[@]} != 0 ] || hostile $arch max 0x40000000 vhe=off
         maintenance $arch cortex-a72 vhe=off
         maintenance $arch max vhe=on ;;

@@ -58,6 +58,8 @@ inline void plant_owned(std::uint64_t n) {
     arch::write<"ICH_VMCR_EL2">(std::uint64_t{n & 7} << 29);
 }
 inline auto interrupts_masked() -> bool { return (arch::read<"DAIF">() >> 7 & 1) != 0; }
+/// An emulator that runs one CPU at a time goes on to the next.
+inline void let_others_run() noexcept { asm volatile("yield" ::: "memory"); }
 /// The VMID that is loaded.
 inline auto loaded_tag() noexcept -> std::uint64_t { return arch::read<"VTTBR_EL2">() >> 48; }
 /// What plugins of QEMU take for a marker (tools/plugin/); does nothing.

@@ -70,6 +70,8 @@ inline void plant_owned(std::uint64_t n) {
     if (percpu_has_aia()) arch::write<"hvictl">((n & 1) << 16);
 }
 inline auto interrupts_masked() -> bool { return (arch::read<"sstatus">() & arch::sstatus::sie) == 0; }
+/// No instruction of RISC-V does that under QEMU.
+inline void let_others_run() noexcept {}
 /// The VMID that is loaded.
 inline auto loaded_tag() noexcept -> std::uint64_t { return arch::read<"hgatp">() >> 44 & 0x3FFF; }
 /// What plugins of QEMU take for a marker (tools/plugin/); does nothing.
