@@ -152,7 +152,7 @@ public:
         lasting = list_registers | timer_linked | physical_timer_on,  ///< what outlives an unbinding
         /// What few guests or machines have, behind one test when a vCPU comes, and when it leaves.
         rare_to_load = guest_owns_timer | partitioned | guest_owns_interrupts | host_debugs | has_sve | more_priorities | list_registers | timer_linked,
-        rare_to_save = rare_to_load | physical_timer_on | deadline_armed | debug_loaded,
+        rare_to_save = rare_to_load | physical_timer_on | deadline_armed | debug_loaded,  // the second one closes the row
     };
     std::uint32_t work = 0;
     inline auto has(Work w) const noexcept -> bool { return (work & w) != 0; }

@@ -63,7 +63,8 @@ auto fit(const Vcpu& v, const PerCpu& cpu, CpuId here, const Vcpu* leaves) noexc
     if (here != cpu.id) return Error{Code::wrong_cpu, "the CPU that this object enabled", static_cast<std::uint64_t>(cpu.id), static_cast<std::uint64_t>(here)};
     if (cpu.bound != leaves) return Error{Code::bad_state, "a CPU on which no other vCPU is bound"};
     const auto& vm = v.machine();
-    if (cpu.trusted != nullptr && cpu.trusted != &v)
+    const bool ended = leaves != nullptr && leaves->pending.kind == Pending::Kind::terminal;  // it owns nothing any more
+    if (cpu.trusted != nullptr && cpu.trusted != &v && !(ended && cpu.trusted == leaves))
         return Error{Code::not_owner, "a CPU whose interrupts no other guest owns"};
     if (vm.stage2 == nullptr) return Error{Code::no_stage2, "a VM with stage-2 tables"};
     if (!stage2_shape_ok(vm.stage2->levels(), vm.stage2->address_bits(), cpu.capabilities.address_bits))
@@ -144,14 +145,17 @@ template <bool E2h>
     if (features == 0) return;
     if ((features & bit(Feature::pauth)) != 0) load_rows<Feature::pauth, E2h>(c);
     if ((features & bit(Feature::ras)) != 0) load_rows<Feature::ras, E2h>(c);
-    if ((features & bit(Feature::sve)) != 0) load_rows<Feature::sve, E2h>(c);
 }
 template <bool E2h>
 [[gnu::always_inline]] inline void save_el1(Vcpu& v) noexcept {
     auto& c = v.context;
     save_rows<Feature::base, E2h>(c);
-    c.set<"CNTV_CTL_EL0">(read<"CNTV_CTL_EL0", E2h>());
-    load_row<index<"CNTV_CTL_EL0">, E2h>(0);  // nothing of the guest fires on a CPU that it has left
+    if (v.has(Vcpu::timer_paused)) {
+        c.set<"CNTV_CTL_EL0">(v.timer_control);
+    } else {
+        c.set<"CNTV_CTL_EL0">(read<"CNTV_CTL_EL0", E2h>());
+        load_row<index<"CNTV_CTL_EL0">, E2h>(0);  // nothing of the guest fires on a CPU that it has left
+    }
     const auto features = v.el2.features;
     if (features == 0) return;
     if ((features & bit(Feature::pauth)) != 0) save_rows<Feature::pauth, E2h>(c);
@@ -193,7 +197,8 @@ template <bool E2h>
 [[gnu::noinline]] void load_rare(Vcpu& v) noexcept {
     if (v.has(Vcpu::partitioned)) write<"MPAM2_EL2">(std::uint64_t{3} << 48);  // TRAPMPAM0EL1, TRAPMPAM1EL1: one partition, the host's default
     if (v.has(Vcpu::has_sve)) {
-        write<"ZCR_EL2">(0xF);  // the longest: the guest's ZCR_EL1 chooses below it
+        write<"ZCR_EL2">(0xF);  // the longest: the guest's ZCR_EL1 chooses below it. Both trap until CPTR_EL2 is in effect
+        v.has(Vcpu::host_extensions) ? load_rows<Feature::sve, true>(v.context) : load_rows<Feature::sve, false>(v.context);
         isb();
         if (!v.has(Vcpu::switch_fp)) axvcpu_sve_load(v.vector_state.data());
     }
@@ -270,13 +275,13 @@ template <bool E2h>
 
 /// The cold context out of this CPU. Requires: interrupts masked. EL2's registers are the guest's still.
 [[gnu::always_inline]] inline void save_guest(Vcpu& v) noexcept {
-    resume_guest_timer(v);
     const auto work = v.work;
     if ((work & Vcpu::rare_to_save) != 0) [[unlikely]] save_rare(v);
     save_interrupts(v);
     if ((work & Vcpu::host_extensions) != 0) save_el1<true>(v);
     else save_el1<false>(v);
     if ((work & Vcpu::switch_fp) == 0) axvcpu_fp_save(&v.context);
+    dsb();  // maintenance that the guest has begun is over before it goes on elsewhere: its own DSB would wait for that CPU's alone
 }
 
 /// A vCPU that has been saved is nobody's: after a terminal exit it is off.

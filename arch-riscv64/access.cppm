@@ -28,6 +28,12 @@ template <reg::Name N> [[gnu::always_inline]] inline auto exchange(std::uint64_t
 template <reg::Name N> [[gnu::always_inline]] inline void set_bits(std::uint64_t bits) noexcept {
     asm volatile("csrs %1, %0" ::"r"(bits), "i"(csr_of<N>) : "memory");
 }
+/// The same; gives what was there before.
+template <reg::Name N> [[gnu::always_inline]] inline auto exchange_bits(std::uint64_t bits) noexcept -> std::uint64_t {
+    std::uint64_t before;
+    asm volatile("csrrs %0, %2, %1" : "=r"(before) : "r"(bits), "i"(csr_of<N>) : "memory");
+    return before;
+}
 template <reg::Name N> [[gnu::always_inline]] inline void clear_bits(std::uint64_t bits) noexcept {
     asm volatile("csrc %1, %0" ::"r"(bits), "i"(csr_of<N>) : "memory");
 }
@@ -39,13 +45,6 @@ template <reg::Name N> [[gnu::always_inline]] inline void clear_bits(std::uint64
     return before & sstatus::sie;
 }
 [[gnu::always_inline]] inline void restore_interrupts(std::uint64_t sie) noexcept { asm volatile("csrs sstatus, %0" ::"r"(sie) : "memory"); }
-
-/// The same; gives what was there before.
-template <reg::Name N> [[gnu::always_inline]] inline auto exchange_bits(std::uint64_t bits) noexcept -> std::uint64_t {
-    std::uint64_t before;
-    asm volatile("csrrs %0, %2, %1" : "=r"(before) : "r"(bits), "i"(csr_of<N>) : "memory");
-    return before;
-}
 
 /// Runs f with floating point and vectors on, as they may be off for the host; what it had comes back.
 template <class F>

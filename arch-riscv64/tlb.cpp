@@ -72,7 +72,9 @@ void invalidate(void* self, GuestPhysAddr, std::uint64_t) noexcept {
     tags().renounce(vm.tag);
     for (std::uint32_t i = 0; i < vm.vcpus(); ++i) {
         auto* t = vm.vcpu(i);
-        if (t == nullptr || (t->state() != State::ready && t->state() != State::running)) continue;
+        if (t == nullptr) continue;
+        // Looked at once: it goes from one to the other meanwhile, and must not be passed over for that.
+        if (const auto state = t->state(); state != State::ready && state != State::running) continue;
         // This hart's own needs no request: one that waits in its mailbox would keep it from blocking.
         if (t->cpu() == vm.hal().this_cpu()) {
             fence_io();

@@ -55,6 +55,7 @@ auto Arch::restart(Vcpu& v, GuestPhysAddr entry, std::uint64_t arg) noexcept -> 
     v.timer_at = no_deadline;
     v.suspended = false;
     v.work = 0;
+    v.last_cpu = CpuId{~0u};  // it finds no translations and no instructions of before
     std::ranges::fill(v.vector_state, std::byte{});
     v.mailbox_.unblock();
     v.power_.store(Power::on, std::memory_order_release);

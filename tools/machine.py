@@ -68,6 +68,8 @@ def command(options, report_fd):
     result += ["-chardev", f"file,id=report,path=/dev/fd/{report_fd}", *m.report]
     if options.icount:
         result += ["-icount", "shift=0,sleep=off", "-seed", "1", "-rtc", "base=2026-01-01,clock=vm"]
+    if options.single:
+        result += ["-accel", "tcg,thread=single"]
     if options.plugin:
         result += ["-plugin", options.plugin, "-d", "plugin", "-D", options.plugin_log]
     if options.debug:
@@ -168,7 +170,7 @@ def main():
     p.add_argument("--append", default="")
     for name, value in (("vcpus", 1), ("cpus", 1), ("memory", 512), ("vms", 1), ("seed", None), ("timeout", None)):
         p.add_argument("--" + name, type=int, default=value)
-    for name in ("shell", "stats", "demo", "debug", "icount", "fast"):
+    for name in ("shell", "stats", "demo", "debug", "icount", "fast", "single"):
         p.add_argument("--" + name, action="store_true")
     options = p.parse_args()
     options.gdb_socket = f"{ROOT}/build/gdb.{os.getpid()}"

@@ -2,7 +2,7 @@
 """Tests the tests: applies each patch of test/mutations/ to a copy of the tree, builds, and runs the suites that the patch names. A
 mutation must apply, compile, change what is built, and make a test fail; one that only hangs is not caught.
 
-A patch starts with '# NAME', '# level: host | system ARCH [plain] | budget ARCH' and '# cases: CATCH2 FILTER'. Usage: mutate.py [NAME-PART]"""
+A patch starts with '# NAME', '# level: host | system ARCH [plain] | maintenance ARCH | budget ARCH' and '# cases: CATCH2 FILTER'. Usage: mutate.py [NAME-PART]"""
 import fcntl, filecmp, hashlib, os, shutil, subprocess, sys
 
 ROOT = os.environ["AX_ROOT"]
@@ -52,7 +52,7 @@ def build(level):
     kind, arch, _ = parts(level)
     if kind == "host":
         args, directory, product = NATIVE, "host", "test/host/host-suites"
-    elif kind == "system":
+    elif kind in ("system", "maintenance"):
         ini = f"{TREE}/build/{arch}-sysroot.ini"
         os.makedirs(f"{TREE}/build", exist_ok=True)
         with open(f"{ROOT}/build/{arch}-sysroot.ini") as f, open(ini, "w") as g:
@@ -79,6 +79,8 @@ def test(level, cases, product):
         status, out = run(["python3", f"{ROOT}/tools/machine.py", "--arch", arch, "--bare", product, "--cpu", cpu, "--cpus", "1" if arch == "x86_64" else "2", "--timeout", "120",
                            "--irqchip", "aia" if arch == "riscv64" and machine != "plain" else "auto",
                            f"--append=-r cases {'vhe=off ' if arch == 'aarch64' else ''}{cases}"], timeout=180)
+    elif kind == "maintenance":
+        status, out = run(["python3", f"{ROOT}/tools/maintenance.py", arch, product], timeout=180)
     else:
         status, out = run([f"{ROOT}/test/budget/trampoline_length.sh", arch, f"{TREE}/build/{arch}"])
         return int(status != 0), False

@@ -149,7 +149,7 @@ auto put_down_and_take(Thread* left, Guest::Next why, std::uint64_t& earliest) n
 }
 
 /// A thread that lets others run is in the queue before its vCPU has left its CPU: who takes it waits for that. It cannot go in a
-/// circle: a CPU that waits has put its own thread into the queue after it took the one that it waits for.
+/// circle: the thread that a CPU waits for was put into the queue before its own.
 void await_unbound(const Thread& t) noexcept {
     while (t.vcpu->state() == State::ready) {}
 }

@@ -64,6 +64,8 @@ struct Ring {
             if (!e->is<exit::Kicked>()) continue;
             if (++kicks == wanted) break;
             m.vm.core().notify((id + 1) % cpus, Event::kick);
+            // Where the emulator runs one CPU at a time: half of the kicks come back before it enters, half when it has entered.
+            if (kicks / cpus % 2 == 0) let_others_run();
         }
         over = true;
         m.vm.core().notify((id + 1) % cpus, Event::kick);

@@ -104,6 +104,29 @@ TEMPLATE_TEST_CASE("vCPUs of two VMs see their own memory at the same address th
     }
 }
 
+#if defined(CALLEE_SAVED_FP)
+TEST_CASE("without floating point in the host, a guest's goes with it through switches and bindings", "[switch][canary]") {
+    const std::uint64_t values[]{0x4045'0000'0000'1234, 0x4055'0000'0000'4321};
+    Enabled<BareHost> here;
+    Two<BareHost> two(keep_fp, values[0], values[1]);
+    // A callee-saved register of the three that the guests keep: the code in between leaves it alone, and its callers get theirs back.
+    const auto differ = [&] {
+        asm volatile("" ::: CALLEE_SAVED_FP);
+        unsigned n = 0;
+        for (unsigned round = 0; round < 20; ++round) {
+            auto b = here.cpu.bind(*two.vcpu[0]);
+            for (unsigned turn = 0; turn < 6; ++turn) {
+                const auto e = b.run();
+                n += !e || !e->template is<exit::Hypercall>() || e->template get<exit::Hypercall>()->args[1] != values[&b.vcpu() == two.vcpu[1]] || !b.complete();
+                n += !b.switch_to(*two.vcpu[&b.vcpu() == two.vcpu[0]]);
+            }
+        }
+        return n;
+    };
+    CHECK(differ() == 0);
+}
+#endif
+
 TEST_CASE("an instruction exit stays outstanding while another vCPU has the CPU", "[switch]") {
     Machine m(call_forever, 0, {.vcpus = 2});
     REQUIRE(m.vcpu(1).reset(m.at(call_forever)));

@@ -1,6 +1,7 @@
 // What the suites have to know of AArch64.
 #pragma once
 #define AXVCPU_FAST_HOOK 1
+#define CALLEE_SAVED_FP "d8", "d9", "d10", "d11", "d12", "d13", "d14", "d15"
 import std;
 import axvcpu;
 import axvcpu.arch;
@@ -58,6 +59,12 @@ inline void plant_owned(std::uint64_t n) {
     arch::write<"ICH_VMCR_EL2">(std::uint64_t{n & 7} << 29);
 }
 inline auto interrupts_masked() -> bool { return (arch::read<"DAIF">() >> 7 & 1) != 0; }
+/// An emulator that runs one CPU at a time goes on to the next.
+inline void let_others_run() noexcept { asm volatile("yield" ::: "memory"); }
+/// The VMID that is loaded.
+inline auto loaded_tag() noexcept -> std::uint64_t { return arch::read<"VTTBR_EL2">() >> 48; }
+/// What plugins of QEMU take for a marker (tools/plugin/); does nothing.
+template <unsigned N> [[gnu::always_inline]] inline void marker() noexcept { asm volatile("movz xzr, #%c0, lsl #48" :: "i"(0xA400 | N) : "memory"); }
 /// A trapped register that the tests' fast hook reads as 77: ID_AA64MMFR4_EL1.
 [[gnu::always_inline]] inline auto answer_register(FastExit& e) noexcept -> bool {
     const auto access = fast::register_access(e);

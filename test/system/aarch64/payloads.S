@@ -100,7 +100,8 @@
     report
 
     payload spin
-1:  b       1b
+1:  yield                                   // an emulator that runs one CPU at a time goes on to the next
+    b       1b
 
     payload fetch_nowhere
     movz    x1, #0x0A00, lsl #16

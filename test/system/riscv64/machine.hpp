@@ -1,6 +1,7 @@
 // What the suites have to know of RISC-V.
 #pragma once
 #define AXVCPU_FAST_HOOK 1
+#define CALLEE_SAVED_FP "fs0", "fs1", "fs2", "fs3", "fs4", "fs5", "fs6", "fs7", "fs8", "fs9", "fs10", "fs11"
 import std;
 import axvcpu;
 import axvcpu.arch;
@@ -70,6 +71,12 @@ inline void plant_owned(std::uint64_t n) {
     if (percpu_has_aia()) arch::write<"hvictl">((n & 1) << 16);
 }
 inline auto interrupts_masked() -> bool { return (arch::read<"sstatus">() & arch::sstatus::sie) == 0; }
+/// No instruction of RISC-V does that under QEMU.
+inline void let_others_run() noexcept {}
+/// The VMID that is loaded.
+inline auto loaded_tag() noexcept -> std::uint64_t { return arch::read<"hgatp">() >> 44 & 0x3FFF; }
+/// What plugins of QEMU take for a marker (tools/plugin/); does nothing.
+template <unsigned N> [[gnu::always_inline]] inline void marker() noexcept { asm volatile("slti x0, x0, %c0" :: "i"(0x400 | N) : "memory"); }
 /// A trapped register that the tests' fast hook reads as 77: hpmcounter3.
 [[gnu::always_inline]] inline auto answer_register(FastExit& e) noexcept -> bool {
     const auto access = fast::register_access(e);
