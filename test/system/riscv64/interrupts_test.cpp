@@ -178,8 +178,12 @@ TEST_CASE("a halted, unbound vCPU names the time at which its timer fires, and t
         CHECK(v->deadline() == no_deadline);
         const auto at = runtime::now() + runtime::frequency() / 100;
         const auto guest = at + vm.core().time_delta;
-        if (v->core().has(arch::Vcpu::has_sstc)) REQUIRE(v->set(id<"vstimecmp">(), guest));
-        else v->core().timer_at = guest;
+        if (v->core().has(arch::Vcpu::has_sstc)) {
+            REQUIRE(v->set(id<"vstimecmp">(), guest));
+        } else {  // as an SBI call would have
+            v->core().timer_at = guest;
+            v->core().set(arch::Vcpu::soft_timer, true);
+        }
         CHECK(v->deadline() == at);
         while (runtime::now() < at) {}
         auto b = percpu().bind(*v);
