@@ -45,12 +45,12 @@ def on_aarch64():
     # Each page, complete before what was combined of it.
     pages = lambda n: invalidate(f"(tlbi.ipas2e1is ){{{n}}}dsb.ish {i}tlbi.vmalle1is ")
     return Namespace(
-        decode=aarch64, machine=("cortex-a72", "vhe=off"), enter=f"enter {i}", leave=f"(vttbr {i})?",
+        decode=aarch64, machine=("cortex-a72", "vhe=off"), enter=f"enter {i}", leave=f"dsb.ish {i}vttbr {i}",  # what the guest has begun is complete before it can go on elsewhere
         none=none, tag=none + f"(dsb.nshst )?tlbi.vmalls12e1 dsb.nsh {i}", all=none + f"(dsb.nshst )?tlbi.alle1 dsb.nsh {i}(ic dsb.nsh {i})?",
-        switch=f"{i}tlbi.vmalls12e1 dsb.nsh {i}",
+        switch=f"dsb.ish {i}tlbi.vmalls12e1 dsb.nsh {i}", switch_vm="dsb.ish " + none,
         stays=none,  # its translations have been kept, or the guest's own maintenance has reached them
         pages=pages, several=invalidate("tlbi.vmalls12e1is "), unused=f"dsb.ish {i}", unbound=pages(1), next_bind=none,
-        elsewhere=pages(1), others=r"([^+ ]+ |\+(enter|back|isb) )*(\+vttbr )?(\+isb )*")
+        elsewhere=pages(1), others=r"([^+ ]+ |\+(enter|back|isb) )*(\+dsb.ish )?(\+isb )*(\+vttbr )?(\+isb )*")
 
 
 def on_riscv64():
@@ -59,7 +59,7 @@ def on_riscv64():
     tag, several = none % ("", "hfence.vvma (fence.i )?"), "fence hfence.gvma hfence.vvma "
     return Namespace(
         decode=riscv64, machine=("rv64,h=true", ""), enter="enter ", leave="(vsatp )?(hgatp )?",
-        none=none % ("", ""), tag=tag, all=none % ("hfence.gvma ", "hfence.vvma (fence.i )?"), switch="vsatp hfence.vvma ",
+        none=none % ("", ""), tag=tag, all=none % ("hfence.gvma ", "hfence.vvma (fence.i )?"), switch="vsatp hfence.vvma ", switch_vm=none % ("", ""),
         stays=none % ("", "hfence.vvma fence.i "),  # the guest's own fences have not reached this hart
         pages=lambda n: several, several=several, unused="", unbound="", next_bind=tag,  # under another VMID
         # The other hart drops everything before the entry that comes after the unmapping.
@@ -92,8 +92,8 @@ def cases(a):
         19: dict(name="two pages protected: break before make, each", own=f"(break {a.pages(1)}make ){{2}}" + a.enter),
         20: dict(name="a page of a block unmapped: break, all of its tag, make, break", own=f"((break|make) )*break {a.several}make break {a.pages(1)}" + a.enter),
         21: dict(name="more allowed on a page: no break", own="make " + a.enter),
-        22: dict(name="switched to another vCPU of the VM: its tag, once", own=once(a.switch)),
-        23: dict(name="switched to another VM: none", own=once(a.none)),
+        22: dict(name="switched to another vCPU of the VM: its tag, once", own=a.switch + a.enter),
+        23: dict(name="switched to another VM: none", own=a.switch_vm + a.enter),
     }
 
 
