@@ -183,8 +183,6 @@ public:
     inline auto machine() const noexcept -> Vm& { return static_cast<Vm&>(vm()); }
     inline auto mailbox() noexcept -> Mailbox& { return mailbox_; }
     inline auto exit() noexcept -> Exit& { return exit_; }
-    /// What run() answers when it refuses.
-    inline auto refuse(const Error& e) noexcept -> bool { return refusal_ = e, false; }
     /// A terminal exit: the vCPU is off, from its unbinding on, until it is reset.
     inline void end() noexcept {
         pending.kind = Pending::Kind::terminal;
@@ -234,12 +232,8 @@ private:
     static auto complete_other(Vcpu&, std::uint64_t value) noexcept -> const Error*;
     static auto complete_rare(Vcpu&, std::uint64_t value) noexcept -> const Error*;
     static void power_up(Vcpu&) noexcept;
-    static auto start(Vcpu&, PerCpu&, CpuId here, const Vcpu* leaves) noexcept -> Result<void>;
-    static auto settle_in(Vcpu&, PerCpu&, CpuId here, const Vcpu* leaves) noexcept -> Result<void>;
     static auto admit(Vcpu&, PerCpu&, CpuId here, const Vcpu* leaves, bool ready) noexcept -> Result<void>;
     static auto admitted(Vcpu& from, Vcpu& to, PerCpu&, CpuId here, bool ready) noexcept -> bool;
-    static auto refuse_elsewhere(Vcpu&, CpuId here) noexcept -> bool;
-    static auto refuse_switch(Vcpu& from, CpuId here) noexcept -> bool;
 };
 
 /// What a fast hook finds in its FastExit. X19 to X29 are there for a register access only.

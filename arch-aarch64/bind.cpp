@@ -295,37 +295,18 @@ template <bool E2h>
 }
 }  // namespace
 
-/// A vCPU that is not free: one that another has turned on starts here.
-auto Arch::start(Vcpu& v, PerCpu& cpu, CpuId here, const Vcpu* leaves) noexcept -> Result<void> {
-    if (auto ok = fit(v, cpu, here, leaves); !ok) return ok;
-    if (v.state() == State::off && v.start_requested())
-        if (auto ok = reset(v, v.start_entry_, v.start_arg_); !ok) return ok;
-    if (!v.move(State::free, State::ready)) return Vcpu::bad_state("a vCPU in state free", State::free, v.state());
-    return {};
-}
-
-/// What has to be looked at and worked out before a vCPU's first time on this CPU. Requires: it is ready, so nobody else does the same.
-auto Arch::settle_in(Vcpu& v, PerCpu& cpu, CpuId here, const Vcpu* leaves) noexcept -> Result<void> {
-    if (auto ok = fit(v, cpu, here, leaves); !ok) {
-        v.state_.store(State::free, std::memory_order_release);
-        return ok;
-    }
-    work_out(v, cpu);
-    // What became pending before it was there, or while it was reset, was posted to nobody.
-    if (v.vm().controller()) static_cast<void>(v.post(Event::interrupt));
-    if (v.machine().passthrough_interrupts) {
-        cpu.trusted = &v;
-        cpu.epoch = next_epoch();  // nobody else fits any more
-    }
-    if (v.hal->local_interrupt_controller != nullptr) v.fits = cpu.epoch;  // without one it is looked at again: a controller may be attached
-    return {};
-}
-
-/// What the usual vCPU that comes to its usual CPU does not need. `ready`: its state has been won.
+/// What the usual vCPU that comes to its usual CPU does not need. What is found holds until one of them is changed.
 [[gnu::noinline]] auto Arch::admit(Vcpu& v, PerCpu& cpu, CpuId here, const Vcpu* leaves, bool ready) noexcept -> Result<void> {
-    if (!ready)
-        if (auto ok = start(v, cpu, here, leaves); !ok) return ok;
-    return settle_in(v, cpu, here, leaves);
+    return v.admit(ready, [&] { return fit(v, cpu, here, leaves); }, [&](GuestPhysAddr entry, std::uint64_t arg) { return reset(v, entry, arg); }, [&] {
+        work_out(v, cpu);
+        // What became pending before it was there, or while it was reset, was posted to nobody.
+        if (v.vm().controller()) static_cast<void>(v.post(Event::interrupt));
+        if (v.machine().passthrough_interrupts) {
+            cpu.trusted = &v;
+            cpu.epoch = next_epoch();  // nobody else fits any more
+        }
+        if (v.hal->local_interrupt_controller != nullptr) v.fits = cpu.epoch;  // without one it is looked at again: a controller may be attached
+    });
 }
 
 auto Arch::bind(Vcpu& v, PerCpu& cpu, CpuId here) noexcept -> Result<void> {
@@ -358,13 +339,9 @@ void Arch::unbind(Vcpu& v, CpuId here) noexcept {
     const auto ok = admit(to, cpu, here, &from, ready);
     return ok ? true : from.refuse(ok.error());
 }
-[[gnu::noinline]] auto Arch::refuse_switch(Vcpu& from, CpuId here) noexcept -> bool {
-    return from.refuse(here != from.cpu() ? from.wrong_cpu(here) : Vcpu::bad_state("a vCPU that is not inside run()", State::ready, State::running));
-}
-
 /// unbind() and bind(), less what they would do for the host in between.
 auto Arch::switch_to(Vcpu& from, Vcpu& to, CpuId here) noexcept -> bool {
-    if (here != from.cpu() || from.pending.kind == Pending::Kind::host_irq) [[unlikely]] return refuse_switch(from, here);
+    if (here != from.cpu() || from.pending.kind == Pending::Kind::host_irq) [[unlikely]] return from.refuse_switch(here);
     auto& cpu = *from.percpu;
     if (!to.move(State::free, State::ready)) [[unlikely]] {
         if (!admitted(from, to, cpu, here, false)) return false;

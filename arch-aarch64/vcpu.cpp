@@ -155,11 +155,9 @@ enum class Settled : std::uint8_t { go_on, refused, exit };
 
 }  // namespace
 
-[[gnu::noinline]] auto Arch::refuse_elsewhere(Vcpu& v, CpuId here) noexcept -> bool { return v.refuse(v.wrong_cpu(here)); }
-
 /// The straight way, in and out once, is written for the hypercall: nothing that it does not need is on it.
 auto Arch::run(Vcpu& v, std::uint64_t deadline, CpuId here) noexcept -> bool {
-    if (here != v.cpu()) [[unlikely]] return refuse_elsewhere(v, here);
+    if (here != v.cpu()) [[unlikely]] return v.refuse_elsewhere(here);
     if (v.pending.kind != Pending::Kind::none) [[unlikely]]
         if (const auto s = settle(v); s != Settled::go_on) return s == Settled::exit;
     const auto daif = mask_interrupts();

@@ -177,7 +177,6 @@ public:
     inline auto machine() const noexcept -> Vm& { return static_cast<Vm&>(vm()); }
     inline auto mailbox() noexcept -> Mailbox& { return mailbox_; }
     inline auto exit() noexcept -> Exit& { return exit_; }
-    inline auto refuse(const Error& e) noexcept -> bool { return refusal_ = e, false; }
     /// A terminal exit: the vCPU is off, from its unbinding on, until it is reset.
     inline void end() noexcept {
         pending.kind = Pending::Kind::terminal;
@@ -241,12 +240,8 @@ private:
     static auto retry_other(Vcpu&) noexcept -> const Error*;
     static auto restart(Vcpu&, GuestPhysAddr entry, std::uint64_t arg) noexcept -> Result<void>;  ///< reset() but for the interrupt file
     static void power_up(Vcpu&) noexcept;
-    static auto start(Vcpu&, PerCpu&, CpuId here, const Vcpu* leaves) noexcept -> Result<void>;
-    static auto settle_in(Vcpu&, PerCpu&, CpuId here, const Vcpu* leaves) noexcept -> Result<void>;
     static auto admit(Vcpu&, PerCpu&, CpuId here, const Vcpu* leaves, bool ready) noexcept -> Result<void>;
     static auto switch_any(Vcpu& from, Vcpu& to, CpuId here, bool ready) noexcept -> bool;
-    static auto refuse_switch(Vcpu& from, CpuId here) noexcept -> bool;
-    static auto refuse_elsewhere(Vcpu&, CpuId here) noexcept -> bool;
     static auto let_go(Vcpu&) noexcept -> State;
 };
 

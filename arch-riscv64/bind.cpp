@@ -185,33 +185,14 @@ namespace {
     return v.pending.kind == Pending::Kind::terminal ? State::off : State::free;
 }
 
-/// A vCPU that is not free: one that another has turned on starts here.
-auto Arch::start(Vcpu& v, PerCpu& cpu, CpuId here, const Vcpu* leaves) noexcept -> Result<void> {
-    if (auto ok = fit(v, cpu, here, leaves); !ok) return ok;
-    if (v.state() == State::off && v.start_requested())
-        if (auto ok = reset(v, v.start_entry_, v.start_arg_); !ok) return ok;
-    if (!v.move(State::free, State::ready)) return Vcpu::bad_state("a vCPU in state free", State::free, v.state());
-    return {};
-}
-
-/// What has to be looked at and worked out before a vCPU's first time on this hart. Requires: it is ready, so nobody else does the same.
-auto Arch::settle_in(Vcpu& v, PerCpu& cpu, CpuId here, const Vcpu* leaves) noexcept -> Result<void> {
-    if (auto ok = fit(v, cpu, here, leaves); !ok) {
-        v.state_.store(State::free, std::memory_order_release);
-        return ok;
-    }
-    work_out(v, cpu);
-    // What became pending before it was there, or while it was reset, was posted to nobody.
-    if (v.vm().controller()) static_cast<void>(v.post(Event::interrupt));
-    v.fits = cpu.epoch;
-    return {};
-}
-
-/// What the usual vCPU that comes to its usual hart does not need. `ready`: its state has been won.
+/// What the usual vCPU that comes to its usual hart does not need. What is found holds until one of them is changed.
 [[gnu::noinline]] auto Arch::admit(Vcpu& v, PerCpu& cpu, CpuId here, const Vcpu* leaves, bool ready) noexcept -> Result<void> {
-    if (!ready)
-        if (auto ok = start(v, cpu, here, leaves); !ok) return ok;
-    return settle_in(v, cpu, here, leaves);
+    return v.admit(ready, [&] { return fit(v, cpu, here, leaves); }, [&](GuestPhysAddr entry, std::uint64_t arg) { return reset(v, entry, arg); }, [&] {
+        work_out(v, cpu);
+        // What became pending before it was there, or while it was reset, was posted to nobody.
+        if (v.vm().controller()) static_cast<void>(v.post(Event::interrupt));
+        v.fits = cpu.epoch;
+    });
 }
 
 auto Arch::bind(Vcpu& v, PerCpu& cpu, CpuId here) noexcept -> Result<void> {
@@ -242,13 +223,9 @@ void Arch::unbind(Vcpu& v, CpuId here) noexcept {
     restore_interrupts(sie);
 }
 
-[[gnu::noinline]] auto Arch::refuse_switch(Vcpu& from, CpuId here) noexcept -> bool {
-    return from.refuse(here != from.cpu() ? from.wrong_cpu(here) : Vcpu::bad_state("a vCPU that is not inside run()", State::ready, State::running));
-}
-
 /// switch_to() for any two. `ready`: the state of `to` has been won.
 [[gnu::noinline]] auto Arch::switch_any(Vcpu& from, Vcpu& to, CpuId here, bool ready) noexcept -> bool {
-    if (here != from.cpu() || from.pending.kind == Pending::Kind::host_irq) return refuse_switch(from, here);
+    if (here != from.cpu() || from.pending.kind == Pending::Kind::host_irq) return from.refuse_switch(here);
     auto& cpu = *from.percpu;
     ready = ready || to.move(State::free, State::ready);
     if (!ready || to.fits != cpu.epoch) {

@@ -216,11 +216,9 @@ template <Timed T>
 
 }  // namespace
 
-[[gnu::noinline]] auto Arch::refuse_elsewhere(Vcpu& v, CpuId here) noexcept -> bool { return v.refuse(v.wrong_cpu(here)); }
-
 /// Leaves at once to a function of its own for all that is not usual.
 auto Arch::run(Vcpu& v, std::uint64_t deadline, CpuId here) noexcept -> bool {
-    if (here != v.cpu()) [[unlikely]] return refuse_elsewhere(v, here);
+    if (here != v.cpu()) [[unlikely]] return v.refuse_elsewhere(here);
     if (v.pending.kind != Pending::Kind::none) [[unlikely]] return settle_and_run(v, deadline);
     v.host_sie = mask_interrupts();
     constexpr auto unusual = Vcpu::switch_fp | Vcpu::calls_refused | Vcpu::soft_timer | Vcpu::fast_hook | Vcpu::resumes;

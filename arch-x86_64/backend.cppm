@@ -107,7 +107,6 @@ public:
     inline auto machine() const noexcept -> Vm& { return static_cast<Vm&>(vm()); }
     inline auto mailbox() noexcept -> Mailbox& { return mailbox_; }
     inline auto exit() noexcept -> Exit& { return exit_; }
-    inline auto refuse(const Error& e) noexcept -> bool { return refusal_ = e, false; }
     inline void end() noexcept { pending.kind = Pending::Kind::terminal; }
     friend struct Arch;
 
@@ -149,7 +148,7 @@ struct Arch {
     static auto deadline(const Vcpu&) noexcept -> std::uint64_t;
 
 private:
-    static auto start(Vcpu&, PerCpu&, CpuId here, const Vcpu* leaves) noexcept -> Result<void>;
+    static auto admit(Vcpu&, PerCpu&, CpuId here, const Vcpu* leaves) noexcept -> Result<void>;
     static void load(Vcpu&, PerCpu&) noexcept;
 };
 

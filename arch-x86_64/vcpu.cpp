@@ -114,14 +114,8 @@ void move_debug(std::array<std::uint64_t, 6>& host, Context& c) noexcept {
 
 }  // namespace
 
-/// Free -> Ready, where it fits.
-auto Arch::start(Vcpu& v, PerCpu& cpu, CpuId here, const Vcpu* leaves) noexcept -> Result<void> {
-    if (auto ok = fit(v, cpu, here, leaves); !ok) return ok;
-    if (v.state() == State::off && v.start_requested()) {
-        if (auto ok = reset(v, v.start_entry_, v.start_arg_); !ok) return ok;
-    }
-    if (!v.move(State::free, State::ready)) return Vcpu::bad_state("a vCPU in state free", State::free, v.state());
-    return {};
+auto Arch::admit(Vcpu& v, PerCpu& cpu, CpuId here, const Vcpu* leaves) noexcept -> Result<void> {
+    return v.admit(false, [&] { return fit(v, cpu, here, leaves); }, [&](GuestPhysAddr entry, std::uint64_t arg) { return reset(v, entry, arg); }, [] {});
 }
 
 /// Requires: it is ready, and no other one is bound here.
@@ -152,7 +146,7 @@ void Arch::load(Vcpu& v, PerCpu& cpu) noexcept {
 }
 
 auto Arch::bind(Vcpu& v, PerCpu& cpu, CpuId here) noexcept -> Result<void> {
-    if (auto ok = start(v, cpu, here, nullptr); !ok) return ok;
+    if (auto ok = admit(v, cpu, here, nullptr); !ok) return ok;
     load(v, cpu);
     return {};
 }
@@ -172,10 +166,9 @@ void Arch::unbind(Vcpu& v, CpuId here) noexcept {
 }
 
 auto Arch::switch_to(Vcpu& from, Vcpu& to, CpuId here) noexcept -> bool {
-    if (here != from.cpu()) return from.refuse(from.wrong_cpu(here));
-    if (from.pending.kind == Pending::Kind::host_irq) return from.refuse(Vcpu::bad_state("a vCPU that is not inside run()", State::ready, State::running));
+    if (here != from.cpu() || from.pending.kind == Pending::Kind::host_irq) return from.refuse_switch(here);
     auto& cpu = *from.percpu;
-    if (auto ok = start(to, cpu, here, &from); !ok) return from.refuse(ok.error());
+    if (auto ok = admit(to, cpu, here, &from); !ok) return from.refuse(ok.error());
     unbind(from, here);
     load(to, cpu);
     return true;
@@ -257,7 +250,7 @@ void run_loop(Vcpu& v) noexcept {
 
 auto Arch::run(Vcpu& v, std::uint64_t deadline, CpuId here) noexcept -> bool {
     if (here != v.cpu())
-        return v.refuse(v.wrong_cpu(here));
+        return v.refuse_elsewhere(here);
     if (v.pending.kind == Pending::Kind::terminal || v.pending.kind == Pending::Kind::host_irq)
         return v.refuse({Code::bad_state, v.pending.kind == Pending::Kind::terminal ? "a reset after a terminal exit" : "a vCPU that is not inside run() already",
                          static_cast<std::uint64_t>(State::ready), static_cast<std::uint64_t>(v.state())});

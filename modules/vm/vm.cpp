@@ -3,6 +3,14 @@ import std;
 
 namespace axvcpu {
 
+auto VcpuCore::refuse_elsewhere(CpuId here) noexcept -> bool {
+    return refuse({Code::wrong_cpu, "the CPU that the vCPU is bound to", static_cast<std::uint64_t>(cpu()), static_cast<std::uint64_t>(here)});
+}
+
+auto VcpuCore::refuse_switch(CpuId here) noexcept -> bool {
+    return here != cpu() ? refuse_elsewhere(here) : refuse(bad_state("a vCPU that is not inside run()", State::ready, State::running));
+}
+
 auto VcpuCore::block() noexcept -> Result<bool> {
     if (!move(State::free, State::blocked)) return bad_state("an unbound vCPU in state free", State::free, state());
     if (mailbox_.block()) return true;

@@ -81,8 +81,10 @@ public:
 
     /// Why run() came back, when it answered true; valid until it is called again.
     inline auto last_exit() const noexcept -> const Exit& { return exit_; }
-    /// Why run() refused, when it answered false.
+    /// Why run() refused, when it answered false; likewise switch_to().
     inline auto refusal() const noexcept -> const Error& { return refusal_; }
+    /// Says why; false.
+    inline auto refuse(const Error& e) noexcept -> bool { return refusal_ = e, false; }
 
     /// Another vCPU asks for this one to start. Exactly one asker wins. Errors: bad_state with the power found.
     auto request_power_on(GuestPhysAddr entry, std::uint64_t arg) noexcept -> Result<void>;
@@ -95,8 +97,24 @@ public:
     inline void power_down() noexcept { power_.store(Power::off, std::memory_order_release); }
 
 protected:
-    [[gnu::cold]] auto wrong_cpu(CpuId here) const noexcept -> Error {
-        return {Code::wrong_cpu, "the CPU that the vCPU is bound to", static_cast<std::uint64_t>(cpu()), static_cast<std::uint64_t>(here)};
+    auto refuse_elsewhere(CpuId here) noexcept -> bool;  ///< this CPU is not the vCPU's
+    auto refuse_switch(CpuId here) noexcept -> bool;     ///< it is not, or the vCPU is inside run()
+    /// The part of a bind that is not done at each: whether the vCPU fits this CPU, `reset` where another vCPU has turned it on, and
+    /// `settle` when all is well. `ready`: its state has been won already; else that is done here.
+    template <class Fit, class Reset, class Settle>
+    auto admit(bool ready, Fit fit, Reset reset, Settle settle) noexcept -> Result<void> {
+        if (!ready) {
+            if (auto ok = fit(); !ok) return ok;
+            if (state() == State::off && start_requested())
+                if (auto ok = reset(start_entry_, start_arg_); !ok) return ok;
+            if (!move(State::free, State::ready)) return bad_state("a vCPU in state free", State::free, state());
+        }
+        if (auto ok = fit(); !ok) {  // now that nobody else changes it
+            state_.store(State::free, std::memory_order_release);
+            return ok;
+        }
+        settle();
+        return {};
     }
     /// bind(): this is its CPU from now on.
     inline void settle_on(CpuId cpu) noexcept {
