@@ -251,7 +251,7 @@ inline void answer_register(FastExit& e, std::uint64_t value) noexcept {
 }
 }  // namespace fast
 
-/// Gives stage-2 tables of this VM their TLB maintenance: broadcast, done when it returns.
+/// Gives stage-2 tables of this VM their TLB maintenance: broadcast; who reads the guest's memory for a vCPU is waited for.
 auto tlb_maintenance(Vm&) noexcept -> TlbMaintenance;
 
 }  // namespace axvcpu::aarch64

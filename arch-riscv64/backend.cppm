@@ -267,7 +267,7 @@ inline void answer_register(FastExit& e, unsigned rd, std::uint64_t value) noexc
 /// Where an APLIC of this VM sends its MSIs: to the vCPU with that id. Any context.
 void deliver_msi(void* vm, std::uint32_t vcpu, std::uint32_t id) noexcept;
 
-/// Gives stage-2 tables of this VM their TLB maintenance: when it returns, no hart uses the old translations.
+/// Gives stage-2 tables of this VM their TLB maintenance: every vCPU is asked, and waited for.
 auto tlb_maintenance(Vm&) noexcept -> TlbMaintenance;
 
 }  // namespace axvcpu::riscv64

@@ -152,7 +152,7 @@ private:
     static void load(Vcpu&, PerCpu&) noexcept;
 };
 
-/// Gives stage-2 tables of this VM their TLB maintenance: when it returns, no CPU uses the old translations.
+/// Gives stage-2 tables of this VM their TLB maintenance: every vCPU is asked, and waited for.
 auto tlb_maintenance(Vm&) noexcept -> TlbMaintenance;
 
 }  // namespace axvcpu::x86_64

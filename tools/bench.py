@@ -104,10 +104,13 @@ def table():
     for number, most in (TARGET.budgets | TARGET.ceilings).items():
         cells = []
         for rows in measured:
-            median = rows[number][1] - rows[0][1] if number in rows else 0
-            over = median > most
+            if number == LARGE_SWITCH and number not in rows:
+                cells.append("-")
+                continue
+            median = rows[number][1] - rows[0][1]
+            over = median > most or median <= 0
             bad += over
-            cells.append(f"{median or '-'}{'!' if over else ''}")
+            cells.append(f"{median}{'!' if over else ''}")
         print(f"{WHAT[number]:58} {TARGET.budgets.get(number, '-'):>7} " + " ".join(f"{c:>7}" for c in cells))
     return bad
 

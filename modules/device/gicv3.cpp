@@ -163,6 +163,7 @@ auto Gicv3::take(std::uint32_t vcpu, Interrupt& out) noexcept -> bool {
         const auto bit = 1u << out.id % 32;
         if ((b->listed.fetch_or(bit) & bit) != 0) continue;  // another vCPU has just taken this SPI
         if (out.id >= first_spi && (cpu.routed[out.id / 32 - 1].load() & bit) == 0) [[unlikely]] {  // routed elsewhere, which did not see it listed
+            b->moved.fetch_and(~bit);  // route() may have taken it for listed
             b->listed.fetch_and(~bit);
             changed(vcpu, out.id / 32, bit);
             continue;

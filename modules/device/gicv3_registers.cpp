@@ -95,7 +95,7 @@ auto Gicv3::route(std::uint32_t spi, DeviceAccess& a, unsigned shift) noexcept -
     const auto bit = 1u << spi % 32;
     for (std::uint32_t v = 0; v < vcpus_; ++v) cpus_[v].routed[spi / 32 - 1].fetch_and(~bit);
     auto& b = spis_[spi / 32 - 1];
-    if ((b.listed.load() & bit) != 0) b.moved.fetch_or(bit);  // after the route: who takes it meanwhile sees that, or is seen here
+    if (old != next && (b.listed.load() & bit) != 0) b.moved.fetch_or(bit);  // after the route: who takes it meanwhile sees that, or is seen here
     if (const auto* v = vm_->find(old); v != nullptr && v->id() < vcpus_) raise(v->id(), 1u << spi / 32);  // gives it back
     if (const auto* v = vm_->find(next); v != nullptr && v->id() < vcpus_) {
         cpus_[v->id()].routed[spi / 32 - 1].fetch_or(bit);

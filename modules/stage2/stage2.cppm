@@ -39,11 +39,11 @@ struct FrameSource {
 struct TlbMaintenance {
     void* self = nullptr;
     void (*invalidate)(void* self, GuestPhysAddr from, std::uint64_t size) noexcept = nullptr;  ///< every CPU is told
-    void (*wait)(void* self) noexcept = nullptr;  ///< until no CPU uses any more what it was told to drop before; nullptr: it never does
+    void (*wait)(void* self) noexcept = nullptr;  ///< until no CPU uses any more what it was told to drop before; nullptr: invalidate() has waited
 };
 
-/// What unmap() gives: whether it could, and the end of it. The frames are free after wait(), or when this is gone; several can be under
-/// way at a time.
+/// What unmap() gives: whether it could, and the end of it. The frames are free after wait() or at this object's end, not before: with
+/// `auto u = unmap(...)` call `u.wait()`. Several can be under way at a time. It ends before the VM does.
 class [[nodiscard]] Unmapped {
 public:
     Unmapped(Result<void> ok, const TlbMaintenance& pending) noexcept : ok_(ok), pending_(pending) {}
