@@ -47,6 +47,10 @@ inline void write_list_register(unsigned n, std::uint64_t value) noexcept {
     if (n == 0) write<"ICH_LR0_EL2">(value); else write_other_list_register(n, value);
 }
 
+/// An address in a register, not an offset from what it is in: what lies near it can be moved by pairs.
+template <class T>
+[[gnu::always_inline]] inline auto in_register(T* p) noexcept -> T* { asm("" : "+r"(p)); return p; }
+
 [[gnu::always_inline]] inline void isb() noexcept { asm volatile("isb" ::: "memory"); }
 [[gnu::always_inline]] inline void dsb() noexcept { asm volatile("dsb ish" ::: "memory"); }
 /// Masks D, A, I and F; gives what was masked before.

@@ -341,6 +341,9 @@ auto physical_timer_deadline(const Vcpu&) noexcept -> std::uint64_t;
 /// Gives V<n> a value, and clears the rest of Z<n>. Requires: the state is in memory.
 void set_vector(Vcpu&, unsigned n, std::uint64_t low, std::uint64_t high) noexcept;
 auto sve_state_bytes(std::uint32_t vector_length) noexcept -> std::uint32_t;
+// admit.cpp
+/// SCTLR_EL2.EnIA, EnIB, EnDA, EnDB: the host signs pointers.
+inline constexpr std::uint64_t host_signs = std::uint64_t{1} << 31 | std::uint64_t{1} << 30 | 1 << 27 | 1 << 13;
 // percpu.cpp
 auto next_epoch() noexcept -> std::uint64_t;
 // debug.cpp. Requires: bound, interrupts masked.

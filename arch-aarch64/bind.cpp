@@ -11,80 +11,6 @@ import axvcpu.percpu;
 namespace axvcpu::aarch64 {
 
 namespace {
-constexpr std::uint64_t signs = std::uint64_t{1} << 31 | std::uint64_t{1} << 30 | 1 << 27 | 1 << 13;  // SCTLR_EL2.EnIA, EnIB, EnDA, EnDB
-
-/// HCR_EL2 (DDI 0487, HCR_EL2), by the field names there.
-auto hcr(const Vm& vm, const PerCpu& cpu) noexcept -> std::uint64_t {
-    const auto bit = [](unsigned n) { return std::uint64_t{1} << n; };
-    std::uint64_t v = bit(0) | bit(1) | bit(2)        // VM, SWIO, PTW
-                    | bit(9) | bit(10)                // FB, BSU inner shareable: the guest's own maintenance reaches every CPU
-                    | bit(13) | bit(14)               // TWI, TWE
-                    | bit(16) | bit(18) | bit(19)     // TID1, TID3, TSC
-                    | bit(20) | bit(21) | bit(22)     // TIDCP, TACR, TSW
-                    | bit(31) | bit(35) | bit(36) | bit(58)  // RW, TLOR, TERR, TID5
-                    | bit(5);                         // AMO: the machine's errors are the host's
-    if (vm.passthrough_interrupts) v &= ~(bit(13) | bit(14));       // it waits on its own CPU
-    else v |= bit(3) | bit(4);                                      // FMO, IMO
-    if (!vm.policy().yields) v &= ~bit(14);
-    if (cpu.e2h) v |= bit(34);
-    if (cpu.has(Feature::pauth)) v |= bit(40) | bit(41);  // APK, API: keys are switched
-    return v;
-}
-
-/// What bind() has to know of a vCPU and a CPU that the guest cannot change. Requires: they fit.
-void work_out(Vcpu& v, const PerCpu& cpu) noexcept {
-    const auto& vm = v.machine();
-    v.usual_work = (cpu.hal->host_fp == HostFp::per_exit ? Vcpu::switch_fp : 0) | (vm.policy().hypercalls ? 0 : Vcpu::calls_refused) |
-                   (cpu.e2h ? Vcpu::host_extensions : 0) | (vm.passthrough_timer ? Vcpu::guest_owns_timer : 0) | (vm.passthrough_interrupts ? Vcpu::guest_owns_interrupts : 0) |
-                   (v.fast_exit != nullptr ? Vcpu::fast_hook : 0) | (v.debug.step ? Vcpu::host_steps : 0) |
-                   (v.debug.active ? Vcpu::host_debugs : 0) | (cpu.has_mpam ? Vcpu::partitioned : 0) | (cpu.priority_words > 1 ? Vcpu::more_priorities : 0);
-    const bool sve = cpu.vector_length != 0 && !v.vector_state.empty();
-    if (sve) {
-        v.usual_work |= Vcpu::has_sve;
-        v.vector_length = cpu.vector_length;
-    }
-    v.id_registers = cpu.id_registers[sve].data();
-    v.el2.mdcr = debug_routing(cpu, v.debug);
-    // SME, trace and the activity monitors trap, SVE where the guest has none; FP does not.
-    v.el2.cptr = cpu.e2h ? 1u << 30 | 1u << 28 | 3u << 20 | (sve ? 3u << 16 : 0) : 1u << 30 | 1u << 20 | (sve ? 0x32FF : 0x33FF);
-    // EL1's physical counter and timer: the guest's only when passed through. The fields move by 10 with E2H.
-    v.el2.cnthctl = vm.passthrough_timer ? (cpu.e2h ? std::uint64_t{3} << 10 : 3) : 0;
-    v.el2.vtcr = vtcr(vm.stage2->levels(), vm.stage2->address_bits(), cpu.parange, cpu.vmid_bits);
-    v.el2.vmpidr = v.hardware_id() | std::uint64_t{1} << 31;
-    v.el2.cntvoff = vm.counter_offset;
-    v.el2.vttbr = vm.stage2->root().value;
-    v.el2.hcr = hcr(vm, cpu);
-    v.el2.features = cpu.capabilities.features & (bit(Feature::pauth) | bit(Feature::ras) | (sve ? bit(Feature::sve) : 0));
-}
-
-/// Whether this vCPU can run on this CPU, which `leaves` may be about to leave. What is found holds until one of them is changed: bind() comes here once for each pair.
-auto fit(const Vcpu& v, const PerCpu& cpu, CpuId here, const Vcpu* leaves) noexcept -> Result<void> {
-    if (!cpu.enabled) return Error{Code::bad_state, "an enabled CPU"};
-    if (here != cpu.id) return Error{Code::wrong_cpu, "the CPU that this object enabled", static_cast<std::uint64_t>(cpu.id), static_cast<std::uint64_t>(here)};
-    if (cpu.bound != leaves) return Error{Code::bad_state, "a CPU on which no other vCPU is bound"};
-    const auto& vm = v.machine();
-    const bool ended = leaves != nullptr && leaves->pending.kind == Pending::Kind::terminal;  // it owns nothing any more
-    if (cpu.trusted != nullptr && cpu.trusted != &v && !(ended && cpu.trusted == leaves))
-        return Error{Code::not_owner, "a CPU whose interrupts no other guest owns"};
-    if (vm.stage2 == nullptr) return Error{Code::no_stage2, "a VM with stage-2 tables"};
-    if (!stage2_shape_ok(vm.stage2->levels(), vm.stage2->address_bits(), cpu.capabilities.address_bits))
-        return Error{Code::unsupported, "stage-2 tables within this CPU's physical addresses", cpu.capabilities.address_bits, vm.stage2->address_bits()};
-    if (vm.stage2->root().value % Stage2::root_size(stage2_format, vm.stage2->levels(), vm.stage2->address_bits()) != 0)
-        return Error{Code::misaligned, "a stage-2 root aligned to its size", 4096, vm.stage2->root().value};
-    if (!v.vector_state.empty() && v.vector_state.size() < cpu.capabilities.vector_state)
-        return Error{Code::too_small, "vector state as large as this CPU's (Capabilities::vector_state)", cpu.capabilities.vector_state, v.vector_state.size()};
-    if (v.vector_length != 0 && v.vector_length != cpu.vector_length)
-        return Error{Code::unsupported, "a CPU whose vectors are as long as those of the vCPU's first one", v.vector_length, cpu.vector_length};
-    if ((v.context.get<"PSTATE">() & 0x10) != 0 && !cpu.has(Feature::aarch32_el0))
-        return Error{Code::unsupported, "a CPU with AArch32 at EL0, as the vCPU's PSTATE has it (ID_AA64PFR0_EL1.EL0)", 2, 1};
-    const bool links = cpu.hal->local_interrupt_controller != nullptr;
-    if (v.vm().controller() && !vm.passthrough_timer && !links)
-        return Error{Code::unsupported, "a HAL that models LinksGuestTimer, for a VM with an interrupt controller"};
-    if (cpu.has(Feature::pauth) && (read<"SCTLR_EL2">() & signs) != 0)
-        return Error{Code::unsupported, "a host that does not sign pointers while vCPUs are bound (SCTLR_EL2.EnIA, EnIB, EnDA, EnDB): the keys are the guest's", 0, read<"SCTLR_EL2">() & signs};
-    return {};
-}
-
 /// CNTV_CTL_EL0 is apart: what the hardware gets depends on whether it counts.
 constexpr auto is_el1(std::size_t row, Feature f) noexcept -> bool {
     return registers[row].policy == Policy::on_bind && registers[row].feature == f && row != index<"CNTV_CTL_EL0">;
@@ -112,8 +38,7 @@ template <Feature F, class Move, std::size_t First = 0>
 template <Feature F>
 [[gnu::always_inline]] inline auto first_of(Context& c) noexcept -> std::uint64_t* {
     auto* first = &c.row<el1_rows<F>[0]>();
-    if constexpr (el1_rows<F>.size() > 1) asm("" : "+r"(first));  // an address in a register, not an offset from the context
-    return first;
+    return el1_rows<F>.size() > 1 ? in_register(first) : first;
 }
 template <Feature F, bool E2h>
 [[gnu::always_inline]] inline void load_rows(Context& c) noexcept {
@@ -165,9 +90,7 @@ template <bool E2h>
 
 /// What of EL2 is written for a vCPU; never read back. In effect after an ISB.
 [[gnu::always_inline]] inline void write_host_owned(const Vcpu& v, TlbTag tag) noexcept {
-    const auto* wanted = &v.el2;
-    asm("" : "+r"(wanted));  // as in first_of()
-    const HostOwned w = *wanted;
+    const HostOwned w = *in_register(&v.el2);
     write<"MDCR_EL2">(w.mdcr);
     write<"CPTR_EL2">(w.cptr);
     write<"CNTHCTL_EL2">(w.cnthctl);
@@ -295,24 +218,10 @@ template <bool E2h>
 }
 }  // namespace
 
-/// What the usual vCPU that comes to its usual CPU does not need. What is found holds until one of them is changed.
-[[gnu::noinline]] auto Arch::admit(Vcpu& v, PerCpu& cpu, CpuId here, const Vcpu* leaves, bool ready) noexcept -> Result<void> {
-    return v.admit(ready, [&] { return fit(v, cpu, here, leaves); }, [&](GuestPhysAddr entry, std::uint64_t arg) { return reset(v, entry, arg); }, [&] {
-        work_out(v, cpu);
-        // What became pending before it was there, or while it was reset, was posted to nobody.
-        if (v.vm().controller()) static_cast<void>(v.post(Event::interrupt));
-        if (v.machine().passthrough_interrupts) {
-            cpu.trusted = &v;
-            cpu.epoch = next_epoch();  // nobody else fits any more
-        }
-        if (v.hal->local_interrupt_controller != nullptr) v.fits = cpu.epoch;  // without one it is looked at again: a controller may be attached
-    });
-}
-
 auto Arch::bind(Vcpu& v, PerCpu& cpu, CpuId here) noexcept -> Result<void> {
     const bool ready = v.move(State::free, State::ready);
     // After the state is won: whoever held it before may have been on another CPU.
-    const bool fits = ready && v.fits == cpu.epoch && here == cpu.id && cpu.bound == nullptr && (!cpu.has(Feature::pauth) || (read<"SCTLR_EL2">() & signs) == 0);
+    const bool fits = ready && v.fits == cpu.epoch && here == cpu.id && cpu.bound == nullptr && (!cpu.has(Feature::pauth) || (read<"SCTLR_EL2">() & host_signs) == 0);
     if (!fits) [[unlikely]]
         if (auto ok = admit(v, cpu, here, nullptr, ready); !ok) return ok;
     const auto daif = mask_interrupts();
@@ -335,10 +244,6 @@ void Arch::unbind(Vcpu& v, CpuId here) noexcept {
     restore_interrupts(daif);
 }
 
-[[gnu::noinline]] auto Arch::admitted(Vcpu& from, Vcpu& to, PerCpu& cpu, CpuId here, bool ready) noexcept -> bool {
-    const auto ok = admit(to, cpu, here, &from, ready);
-    return ok ? true : from.refuse(ok.error());
-}
 /// unbind() and bind(), less what they would do for the host in between.
 auto Arch::switch_to(Vcpu& from, Vcpu& to, CpuId here) noexcept -> bool {
     if (here != from.cpu() || from.pending.kind == Pending::Kind::host_irq) [[unlikely]] return from.refuse_switch(here);

@@ -338,8 +338,9 @@ void execute_fences(Vcpu&) noexcept;
 /// Errors of the mask: invalid_param.
 auto for_each_hart(Vcpu& v, std::uint64_t mask, std::uint64_t base, void (*f)(Vcpu& self, Vcpu& target, std::uint32_t), std::uint32_t argument) noexcept -> SbiError;
 void remote_fence(Vcpu& self, std::uint64_t mask, std::uint64_t base, std::uint32_t kinds) noexcept;
-// bind.cpp
+// admit.cpp
 auto delegated(const Vcpu&) noexcept -> std::uint64_t;  ///< hedeleg
+// bind.cpp
 void load_fp(Vcpu&) noexcept;
 void save_fp(Vcpu&) noexcept;
 

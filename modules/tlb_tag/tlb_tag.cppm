@@ -53,7 +53,8 @@ public:
         return {now, same ? Flush::none : Flush::tag};
     }
     /// The same where another runner of `current`'s holder has this CPU still: what that one leaves under the tag has to be dropped.
-    /// The runner's CPU is to be seen before: who renounces the tag asks whoever is there to drop what it has. False: nothing is done, as another holder's tag is in use here, or this one has been renounced or renewed since.
+    /// The runner's CPU is to be seen before: who renounces the tag asks whoever is there to drop what it has. False: nothing is done, as
+    /// another holder's tag is in use here, or this one has been renounced or renewed since.
     [[gnu::always_inline]] inline auto hand_on(TlbTagCpu& cpu, const TlbTag& current, std::uint32_t runner) noexcept -> bool {
         lock();
         const bool same = cpu.active_ == current;

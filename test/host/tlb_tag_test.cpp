@@ -33,6 +33,22 @@ TEST_CASE("another vCPU of the VM on the same CPU flushes the VM's tag there", "
     CHECK(d.assign(a, vm, 0).flush == Flush::tag);
 }
 
+TEST_CASE("a tag in use is handed on to another vCPU of its VM, no other one is", "[tlb_tag]") {
+    TlbTagDomain d;
+    TlbTagCpu cpu;
+    REQUIRE(d.add(cpu, 8));
+    TlbTag vm, other, never;
+    static_cast<void>(d.assign(cpu, other, 0));
+    static_cast<void>(d.assign(cpu, vm, 0));
+    CHECK_FALSE(d.hand_on(cpu, other, 1));
+    CHECK_FALSE(d.hand_on(cpu, never, 0));
+    CHECK(d.hand_on(cpu, vm, 1));
+    CHECK(d.assign(cpu, vm, 1).flush == Flush::none);  // the one that it was handed to
+    CHECK(d.assign(cpu, vm, 0).flush == Flush::tag);
+    d.renounce(vm);
+    CHECK_FALSE(d.hand_on(cpu, vm, 1));
+}
+
 TEST_CASE("no two VMs of a generation share a tag, and a VM that runs through a roll-over keeps its own", "[tlb_tag]") {
     TlbTagDomain d;
     std::array<TlbTagCpu, 3> cpus;

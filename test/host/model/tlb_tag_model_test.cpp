@@ -25,9 +25,11 @@ struct World {
     std::array<TlbTag, vms> tags{};
     bool broken = false;
 
+    bool switches = false;  // a vCPU goes straight to the next one, where it can
     /// Binds a vCPU. False: the CPU may now use another's translation, or two VMs share a number.
     auto bind(unsigned on, unsigned vm, unsigned vcpu, Faults faults) -> bool {
-        const auto got = domain.assign(cpu[on], tags[vm], vcpu);
+        const bool handed_on = switches && running[on] >= 0 && domain.hand_on(cpu[on], tags[vm], vcpu);
+        const auto got = handed_on ? TlbTagDomain::Assigned{tags[vm], Flush::tag} : domain.assign(cpu[on], tags[vm], vcpu);
         running[on] = static_cast<int>(vm);
         if (got.flush == Flush::all && !faults.lose_all) held[on].clear();
         if (got.flush == Flush::tag && !faults.lose_tag) held[on][got.tag.value].clear();
@@ -45,12 +47,13 @@ struct World {
 };
 
 /// All sequences of `depth` binds. Gives how many were tried, or nothing when one went wrong.
-auto explore(unsigned cpus, unsigned bits, unsigned depth, Faults faults) -> std::optional<std::size_t> {
+auto explore(unsigned cpus, unsigned bits, unsigned depth, Faults faults, bool switches = false) -> std::optional<std::size_t> {
     const unsigned choices = cpus * World::vms * World::vcpus;
     std::size_t total = 1;
     for (unsigned i = 0; i < depth; ++i) total *= choices;
     for (std::size_t n = 0; n < total; ++n) {
         World w(cpus, bits);
+        w.switches = switches;
         if (w.broken) return std::nullopt;
         auto rest = n;
         for (unsigned i = 0; i < depth; ++i, rest /= choices) {
@@ -63,10 +66,11 @@ auto explore(unsigned cpus, unsigned bits, unsigned depth, Faults faults) -> std
 }
 
 /// Long random walks, for what only shows after several roll-overs.
-auto wander(unsigned cpus, unsigned bits, Faults faults) -> bool {
+auto wander(unsigned cpus, unsigned bits, Faults faults, bool switches = false) -> bool {
     for (unsigned seed = 1; seed <= 40; ++seed) {
         std::mt19937 random(seed);
         World w(cpus, bits);
+        w.switches = switches;
         for (int i = 0; i < 2'000; ++i) {
             const auto on = static_cast<unsigned>(random() % cpus);
             if (random() % 8 == 0) {
@@ -93,6 +97,14 @@ TEST_CASE("no CPU ever runs on another's translations: every sequence of five bi
 TEST_CASE("nor after many roll-overs, on two and three CPUs", "[model][tlb][A11]") {
     CHECK(wander(2, 2, {}));
     CHECK(wander(3, 3, {}));
+}
+
+TEST_CASE("nor when vCPUs go straight to the next one", "[model][tlb]") {
+    CHECK(explore(2, 2, 4, {}, true));
+    CHECK(wander(2, 2, {}, true));
+    CHECK(wander(3, 3, {}, true));
+    CHECK_FALSE(wander(2, 2, {.lose_all = true}, true));
+    CHECK_FALSE(wander(2, 2, {.lose_tag = true}, true));
 }
 
 TEST_CASE("the model finds a CPU that forgets to flush", "[model][tlb]") {
