@@ -88,10 +88,7 @@ auto leave(Vcpu& v, std::uint64_t vector) noexcept -> bool {
         if (!v.mailbox().enter(v.place())) [[unlikely]] {
             const auto events = v.mailbox().take();
             if ((events & static_cast<std::uint32_t>(Event::interrupt)) != 0) refresh_interrupts(v);
-            if ((events & static_cast<std::uint32_t>(Event::kick)) != 0) {
-                v.exit() = exit::Kicked{};
-                return;
-            }
+            if (v.leave_for(events)) return;
             // Other vCPUs may post without end: what the host waits for is looked at even when the guest is not entered.
             constexpr std::uint64_t irq_or_fiq = 3 << 6;
             if ((read<"ISR_EL1">() & irq_or_fiq) != 0 && on_interrupt(v, v.exit())) return;

@@ -105,10 +105,7 @@ namespace {
     const auto events = v.mailbox().take();
     if ((events & static_cast<std::uint32_t>(Event::fence)) != 0) execute_fences(v);
     if ((events & static_cast<std::uint32_t>(Event::interrupt)) != 0) refresh_interrupts(v);
-    if ((events & static_cast<std::uint32_t>(Event::kick)) != 0) {
-        v.exit() = exit::Kicked{};
-        return true;
-    }
+    if (v.leave_for(events)) return true;
     // Other vCPUs may post without end: what the host waits for is looked at even when the guest is not entered.
     const auto pending = read<"sip">() & read<"sie">();
     constexpr std::uint64_t timer = 1 << 5;

@@ -229,10 +229,8 @@ auto on_interrupt(Vcpu& v) noexcept -> bool {
 void run_loop(Vcpu& v) noexcept {
     for (;;) {
         if (!v.mailbox().enter(v.place())) {
-            const auto events = v.mailbox().take();
-            if ((events & static_cast<std::uint32_t>(Event::kick)) == 0) continue;
-            v.exit() = exit::Kicked{};
-            return;
+            if (v.leave_for(v.mailbox().take())) return;
+            continue;
         }
         const bool injected = (v.vmcb->event_injection >> 31 & 1) != 0;
         enter(v);

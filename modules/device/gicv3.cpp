@@ -11,6 +11,12 @@ namespace axvcpu::device {
 
 namespace {
 constexpr auto relaxed = std::memory_order_relaxed;
+
+void put(std::atomic<std::uint32_t>& word, std::uint32_t bit, bool value) noexcept {
+    if (((word.load(relaxed) & bit) != 0) == value) return;
+    if (value) word.fetch_or(bit);
+    else word.fetch_and(~bit);
+}
 }
 
 Gicv3::Gicv3(VmCore& vm, Config config) noexcept : vm_(&vm), config_(config), vcpus_(std::min(vm.vcpus(), max_vcpus)) {
@@ -60,6 +66,23 @@ void Gicv3::set_line(std::uint32_t spi, bool level) noexcept {
         b.latched.fetch_or(bit);
     }
     changed(0, spi / 32, bit);
+}
+
+void Gicv3::tell_end(std::uint32_t spi, bool wanted) noexcept {
+    if (spi >= first_spi && spi <= last_spi) put(spis_[spi / 32 - 1].told, 1u << spi % 32, wanted);
+}
+
+auto Gicv3::ended(std::uint32_t vcpu, std::uint32_t& id) noexcept -> bool {
+    if (vcpu >= vcpus_) return false;
+    for (std::uint32_t w = 0; w < spi_words; ++w) {
+        auto& word = cpus_[vcpu].ended[w];
+        if (const auto ids = word.load(); ids != 0) {
+            id = first_spi + 32 * w + static_cast<std::uint32_t>(std::countr_zero(ids));
+            word.fetch_and(~(ids & -ids));
+            return true;
+        }
+    }
+    return false;
 }
 
 void Gicv3::line(std::uint32_t vcpu, std::uint32_t id, bool high) noexcept {
@@ -112,7 +135,8 @@ auto Gicv3::best(std::uint32_t vcpu, Interrupt& out, bool taking) noexcept -> Ba
             const auto n = static_cast<std::uint32_t>(std::countr_zero(candidates));
             const auto priority = b.priority[n].load(relaxed);
             if (found != nullptr && priority >= out.priority) continue;
-            out = {.id = 32 * word + n, .priority = priority, .level = (b.edge.load(relaxed) >> n & 1) == 0, .group1 = (b.group.load(relaxed) >> n & 1) != 0};
+            out = {.id = 32 * word + n, .priority = priority, .level = (b.edge.load(relaxed) >> n & 1) == 0, .group1 = (b.group.load(relaxed) >> n & 1) != 0,
+                   .tell_end = (b.told.load(relaxed) >> n & 1) != 0};
             found = &b;
         }
     }
@@ -128,11 +152,6 @@ void hand_over(Bank& b, std::uint32_t bit) noexcept {
     for (auto* old : {&b.shown_active, &b.drop_pending, &b.drop_active, &b.make_active})
         if ((old->load(relaxed) & bit) != 0) old->fetch_and(~bit);
     if ((b.shown_pending.load(relaxed) & bit) == 0) b.shown_pending.fetch_or(bit);
-}
-void put(std::atomic<std::uint32_t>& word, std::uint32_t bit, bool value) noexcept {
-    if (((word.load(relaxed) & bit) != 0) == value) return;
-    if (value) word.fetch_or(bit);
-    else word.fetch_and(~bit);
 }
 }  // namespace
 
@@ -211,6 +230,10 @@ void Gicv3::retire(std::uint32_t vcpu, std::uint32_t id, bool pending, bool acti
     if (active) b->active.fetch_or(bit);
     if ((b->moved.load(relaxed) & bit) != 0) b->moved.fetch_and(~bit);
     b->listed.fetch_and(~bit);
+    if (!pending && !active && (b->told.load(relaxed) & bit) != 0) [[unlikely]] {
+        cpus_[vcpu].ended[id / 32 - 1].fetch_or(bit);
+        vm_->notify(vcpu, Event::ended);
+    }
     // It may be deliverable at once: by this vCPU, or by the one that it has been routed to meanwhile. Who made it pending while it
     // was listed did so before this look, or has set the work bit after it.
     if (((b->latched.load() | b->high.load()) & bit) == 0) return;

@@ -27,6 +27,9 @@ public:
     /// An SPI's line goes up or down (level), or an edge comes (`level` true). Any context. Ids outside the SPIs do nothing.
     void set_line(std::uint32_t spi, bool level) noexcept;
 
+    /// From now on (or no longer) run() of the vCPU that ends this SPI leaves with exit::EndOfInterrupt. Any context.
+    void tell_end(std::uint32_t spi, bool wanted) noexcept;
+
     // What InterruptController asks for.
     auto window() const noexcept -> GuestRange;
     auto access(std::uint32_t vcpu, DeviceAccess&) noexcept -> bool;
@@ -36,12 +39,14 @@ public:
     auto sync(std::uint32_t vcpu, std::uint32_t id, Held) noexcept -> Held;
     void retire(std::uint32_t vcpu, std::uint32_t id, bool pending, bool active) noexcept;
     void line(std::uint32_t vcpu, std::uint32_t id, bool high) noexcept;
+    auto ended(std::uint32_t vcpu, std::uint32_t& id) noexcept -> bool;
 
 private:
     using Word = std::atomic<std::uint32_t>;
     /// 32 interrupts: the SGIs and PPIs of one vCPU, or 32 SPIs.
     struct Bank {
         Word group, enabled, latched, high, active, edge, listed;  // listed: in a CPU's hands
+        Word told;   // their end is asked for
         Word moved;  // of those that are listed: routed elsewhere since, so who has them must be told to give them back
         // Of those that are listed: what the CPU last said of them, and what the guest has asked for since by ICPENDR, ICACTIVER, ISACTIVER.
         Word shown_pending, shown_active, drop_pending, drop_active, make_active;
@@ -51,6 +56,7 @@ private:
         Bank bank;
         Word work;                              // bit 0: the own bank, bit 1 + n: SPI word n may hold something for this vCPU
         std::array<Word, spi_words> routed;     // the SPIs that are routed here
+        std::array<Word, spi_words> ended;      // SPIs that this vCPU has ended, to be told
         Word waker;                             // GICR_WAKER.ProcessorSleep
     };
 
@@ -74,6 +80,6 @@ private:
     std::array<std::atomic<std::uint64_t>, 32 * spi_words> routes_{};  // GICD_IROUTER<n>
     std::array<Redistributor, max_vcpus> cpus_{};
 };
-static_assert(HandsOverInterrupts<Gicv3>);
+static_assert(HandsOverInterrupts<Gicv3> && TellsEndOfInterrupt<Gicv3>);
 
 }  // namespace axvcpu::device

@@ -42,7 +42,32 @@ void Plic::complete(Context& c, std::uint32_t source) noexcept {
     if (source == 0 || source >= sources) return;
     const auto bit = 1u << source % 32;
     if ((c.enabled[source / 32].load(std::memory_order_relaxed) & bit) == 0) return;  // the specification ignores such an end
+    if ((told_[source / 32].load(std::memory_order_relaxed) & bit) != 0 && (claimed_[source / 32].load() & bit) != 0) {
+        c.ended[source / 32].fetch_or(bit);
+        vm_->notify(static_cast<std::uint32_t>(&c - contexts_.data()), Event::ended);
+    }
     let_go(source);
+}
+
+void Plic::tell_end(std::uint32_t source, bool wanted) noexcept {
+    if (source == 0 || source >= sources) return;
+    auto& word = told_[source / 32];
+    const auto bit = 1u << source % 32;
+    if (wanted) word.fetch_or(bit);
+    else word.fetch_and(~bit);
+}
+
+auto Plic::ended(std::uint32_t vcpu, std::uint32_t& id) noexcept -> bool {
+    if (vcpu >= harts_) return false;
+    for (std::uint32_t w = 0; w < words; ++w) {
+        auto& word = contexts_[vcpu].ended[w];
+        if (const auto ids = word.load(); ids != 0) {
+            id = 32 * w + static_cast<std::uint32_t>(std::countr_zero(ids));
+            word.fetch_and(~(ids & -ids));
+            return true;
+        }
+    }
+    return false;
 }
 
 /// Nobody has claimed it any more: its line, if it is high, makes it pending. A line that went up while it was claimed is seen here.

@@ -24,16 +24,21 @@ public:
     /// A source's line goes up or down. Any context. Ids that are no source's do nothing.
     void set_line(std::uint32_t source, bool level) noexcept;
 
+    /// From now on (or no longer) run() of the vCPU that completes this source leaves with exit::EndOfInterrupt. Any context.
+    void tell_end(std::uint32_t source, bool wanted) noexcept;
+
     // What InterruptController asks for.
     inline auto window() const noexcept -> GuestRange { return {base_, size}; }
     auto access(std::uint32_t vcpu, DeviceAccess&) noexcept -> bool;
     auto peek(std::uint32_t vcpu, Interrupt& out) noexcept -> bool;
+    auto ended(std::uint32_t vcpu, std::uint32_t& id) noexcept -> bool;
 
 private:
     static constexpr std::uint32_t words = sources / 32;
     using Word = std::atomic<std::uint32_t>;
     struct Context {
         std::array<Word, words> enabled{};
+        std::array<Word, words> ended{};  // sources that this hart has completed, to be told
         std::atomic<std::uint8_t> threshold{0};
     };
     auto best(const Context&) const noexcept -> std::uint32_t;
@@ -49,8 +54,9 @@ private:
     std::uint32_t harts_;
     std::array<std::atomic<std::uint8_t>, sources> priority_{};
     std::array<Word, words> level_{}, pending_{}, claimed_{};  // claimed: handed to a hart that has not ended it
+    std::array<Word, words> told_{};                           // their end is asked for
     std::array<Context, max_harts> contexts_{};                // of S-mode
 };
-static_assert(InterruptController<Plic>);
+static_assert(InterruptController<Plic> && TellsEndOfInterrupt<Plic>);
 
 }  // namespace axvcpu::device

@@ -12,6 +12,7 @@ struct Interrupt {
     std::uint8_t priority = 0;  ///< lower is more urgent
     bool level = false;         ///< asserts again while its line is high
     bool group1 = true;
+    bool tell_end = false;      ///< its end is asked for: the model has to hear of it at once
 };
 
 /// What an interrupt in a CPU's hands is there.
@@ -51,7 +52,13 @@ concept HandsOverInterrupts = InterruptController<T> && requires(T& c, const exi
     { c.line(vcpu, std::uint32_t{}, bool{}) } noexcept;          ///< a private line of a vCPU goes up or down
 };
 
-/// The same as function pointers: what the SDK's compiled code calls. Those of HandsOverInterrupts may be nullptr.
+/// A controller that can be asked to tell of an interrupt's end. It posts Event::ended to the vCPU that has ended one.
+template <class T>
+concept TellsEndOfInterrupt = InterruptController<T> && requires(T& c, std::uint32_t vcpu, std::uint32_t& id) {
+    { c.ended(vcpu, id) } noexcept -> std::same_as<bool>;        ///< takes one that `vcpu` has ended; false: there is none
+};
+
+/// The same as function pointers: what the SDK's compiled code calls. Those of the other two concepts may be nullptr.
 struct InterruptControllerTable {
     void* self = nullptr;
     GuestRange window{};
@@ -62,6 +69,7 @@ struct InterruptControllerTable {
     Held (*sync)(void*, std::uint32_t, std::uint32_t, Held) noexcept = nullptr;
     void (*retire)(void*, std::uint32_t, std::uint32_t, bool, bool) noexcept = nullptr;
     void (*line)(void*, std::uint32_t, std::uint32_t, bool) noexcept = nullptr;
+    bool (*ended)(void*, std::uint32_t, std::uint32_t&) noexcept = nullptr;
     constexpr explicit operator bool() const noexcept { return self != nullptr; }
 };
 
@@ -80,6 +88,7 @@ auto table_of(T& controller) noexcept -> InterruptControllerTable {
         t.retire = [](void* s, std::uint32_t v, std::uint32_t id, bool p, bool a) noexcept { static_cast<T*>(s)->retire(v, id, p, a); };
         t.line = [](void* s, std::uint32_t v, std::uint32_t id, bool high) noexcept { static_cast<T*>(s)->line(v, id, high); };
     }
+    if constexpr (TellsEndOfInterrupt<T>) t.ended = [](void* s, std::uint32_t v, std::uint32_t& id) noexcept { return static_cast<T*>(s)->ended(v, id); };
     return t;
 }
 

@@ -11,6 +11,7 @@ enum class Event : std::uint32_t {
     kick = 2,       ///< leave the guest with exit::Kicked
     power = 4,      ///< it was turned on
     fence = 8,      ///< translations have to be dropped before its next entry
+    ended = 16,     ///< it has ended an interrupt of which the user wants to hear: leave with exit::EndOfInterrupt
 };
 
 /// What the poster must do so that the event is acted on.

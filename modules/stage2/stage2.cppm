@@ -136,6 +136,8 @@ private:
     auto find(GuestPhysAddr) const noexcept -> Place;                        // the entry at which a walk ends
     auto place(GuestPhysAddr, std::uint64_t level) noexcept -> Result<Entry*>;  // makes the tables down to `level`
     auto split(Place) noexcept -> Result<void>;
+    using Visit = void (*)(void*, Place, GuestPhysAddr) noexcept;
+    auto visit_leaves(GuestPhysAddr, std::uint64_t size, bool pages_only, void* self, Visit) noexcept -> Result<void>;
     template <class F> auto each_leaf(GuestPhysAddr, std::uint64_t size, bool pages_only, F) noexcept -> Result<void>;
     void replace(Entry*, Entry next, GuestPhysAddr, std::uint64_t size) noexcept;
     void free_tables(HostPhysAddr table, std::uint64_t level, std::uint64_t entries) noexcept;

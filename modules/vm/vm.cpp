@@ -11,6 +11,22 @@ auto VcpuCore::refuse_switch(CpuId here) noexcept -> bool {
     return here != cpu() ? refuse_elsewhere(here) : refuse(bad_state("a vCPU that is not inside run()", State::ready, State::running));
 }
 
+auto VcpuCore::leave_for(std::uint32_t events) noexcept -> bool {
+    constexpr auto kick = static_cast<std::uint32_t>(Event::kick), ended = static_cast<std::uint32_t>(Event::ended);
+    if ((events & (kick | ended)) == 0) return false;
+    const auto& c = vm().controller();
+    std::uint32_t id = 0;
+    if ((events & ended) != 0 && c.ended != nullptr && c.ended(c.self, id_, id)) {
+        mailbox_.post(Event::ended);  // there may be another one
+        if ((events & kick) != 0) mailbox_.post(Event::kick);
+        exit_ = exit::EndOfInterrupt{id};
+        return true;
+    }
+    if ((events & kick) == 0) return false;
+    exit_ = exit::Kicked{};
+    return true;
+}
+
 auto VcpuCore::block() noexcept -> Result<bool> {
     if (!move(State::free, State::blocked)) return bad_state("an unbound vCPU in state free", State::free, state());
     if (mailbox_.block()) return true;

@@ -86,6 +86,9 @@ public:
     /// Says why; false.
     inline auto refuse(const Error& e) noexcept -> bool { return refusal_ = e, false; }
 
+    /// Of events that were taken, what run() leaves with; false: nothing. One of two waits for the next run().
+    auto leave_for(std::uint32_t events) noexcept -> bool;
+
     /// Another vCPU asks for this one to start. Exactly one asker wins. Errors: bad_state with the power found.
     auto request_power_on(GuestPhysAddr entry, std::uint64_t arg) noexcept -> Result<void>;
     /// Who asked takes it back; one that has started meanwhile stays on.

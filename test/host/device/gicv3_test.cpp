@@ -17,7 +17,8 @@ constexpr std::uint64_t gicd = 0x0800'0000, gicr = 0x080A'0000;
 struct Core : VcpuCore {
     using VcpuCore::VcpuCore;
     /// Whether it has been told since the last time that there is something for it.
-    auto told() -> bool { return (mailbox_.take() & static_cast<std::uint32_t>(Event::interrupt)) != 0; }
+    auto told() -> bool { return (events() & static_cast<std::uint32_t>(Event::interrupt)) != 0; }
+    auto events() -> std::uint32_t { return mailbox_.take(); }
 };
 struct Fixture {
     VcpuSlot<VcpuCore> slots[3];
@@ -69,6 +70,48 @@ TEST_CASE("a level interrupt comes back until its line is low", "[gicv3]") {
     CHECK_FALSE(f.gic.sync(0, 40, {.pending = true}).pending);
     f.gic.retire(0, 40, true, false);
     CHECK_FALSE(f.take(0));
+}
+
+TEST_CASE("an end that is asked for is told to the vCPU that brought it about, once; what was not handled has no end", "[gicv3]") {
+    Fixture f;
+    f.enable_spi(40, 0x80);
+    f.enable_spi(70, 0x80, true);
+    f.gic.tell_end(40, true);
+    f.gic.tell_end(70, true);
+    f.gic.tell_end(31, true);   // no SPIs: nothing happens
+    f.gic.tell_end(1020, true);
+    const auto ended = [&](std::uint32_t vcpu) -> std::uint32_t {
+        std::uint32_t id = 0;
+        return f.gic.ended(vcpu, id) ? id : 0;
+    };
+    const auto asked_to_leave = [&] { return (f.a.events() & static_cast<std::uint32_t>(Event::ended)) != 0; };
+    f.gic.set_line(40, true);
+    f.gic.set_line(70, true);
+    Interrupt i;
+    for (int n = 0; n < 2; ++n) {
+        REQUIRE(f.gic.take(0, i));
+        CHECK(i.tell_end);
+    }
+    f.a.events();
+    f.gic.retire(0, 40, true, false);  // given back, not ended
+    CHECK_FALSE(asked_to_leave());
+    CHECK(ended(0) == 0);
+    REQUIRE(f.gic.take(0, i));
+    f.gic.set_line(40, false);
+    f.gic.retire(0, 70, false, false);
+    f.gic.retire(0, 40, false, false);
+    CHECK(asked_to_leave());
+    CHECK(ended(1) == 0);
+    CHECK(ended(0) == 40);
+    CHECK(ended(0) == 70);
+    CHECK(ended(0) == 0);
+    CHECK(ended(64) == 0);
+    f.gic.tell_end(40, false);
+    f.gic.set_line(40, true);
+    REQUIRE(f.gic.take(0, i));
+    CHECK_FALSE(i.tell_end);
+    f.gic.retire(0, 40, false, false);
+    CHECK(ended(0) == 0);
 }
 
 TEST_CASE("an edge is delivered once, a second one after the first was taken", "[gicv3]") {

@@ -15,7 +15,8 @@ struct TestHal {
 };
 struct Core : VcpuCore {
     Core(VmCore& vm, std::uint32_t id) : VcpuCore(vm, id, id) {}
-    auto told() -> bool { return (mailbox_.take() & static_cast<std::uint32_t>(Event::interrupt)) != 0; }
+    auto told() -> bool { return (events() & static_cast<std::uint32_t>(Event::interrupt)) != 0; }
+    auto events() -> std::uint32_t { return mailbox_.take(); }
 };
 struct Fixture {
     VcpuSlot<Core> slots[2];
@@ -41,6 +42,38 @@ struct Fixture {
 [[maybe_unused]] constexpr std::uint64_t threshold(unsigned hart) { return 0x20'0000 + 0x1000 * (2 * hart + 1); }
 [[maybe_unused]] constexpr std::uint64_t claim(unsigned hart) { return threshold(hart) + 4; }
 }  // namespace
+
+TEST_CASE("a completion that is asked for is told to the hart that made it, once; one without a claim is none", "[plic]") {
+    Fixture f;
+    f.plic.tell_end(10, true);
+    f.plic.tell_end(0, true);     // no sources: nothing happens
+    f.plic.tell_end(4000, true);
+    f.write(4 * 10, 1);
+    f.write(4 * 11, 1);
+    f.write(enable(1), 3 << 10);
+    f.plic.set_line(10, true);
+    f.plic.set_line(11, true);
+    const auto ended = [&](std::uint32_t hart) -> std::uint32_t {
+        std::uint32_t id = 0;
+        return f.plic.ended(hart, id) ? id : 0;
+    };
+    f.write(claim(1), 10);
+    CHECK(ended(1) == 0);         // it has not been claimed
+    CHECK(f.read(claim(1)) == 10);
+    CHECK(f.read(claim(1)) == 11);
+    f.harts[1].events();
+    f.write(claim(0), 10);        // not enabled for that hart: ignored
+    CHECK(ended(0) == 0);
+    f.write(claim(1), 11);        // not asked for
+    CHECK((f.harts[1].events() & static_cast<std::uint32_t>(Event::ended)) == 0);
+    f.plic.set_line(10, false);
+    f.write(claim(1), 10);
+    CHECK((f.harts[1].events() & static_cast<std::uint32_t>(Event::ended)) != 0);
+    CHECK(ended(0) == 0);
+    CHECK(ended(1) == 10);
+    CHECK(ended(1) == 0);
+    CHECK(ended(64) == 0);
+}
 
 TEST_CASE("a source needs a line, a priority, an enable bit, and to be above the threshold", "[plic]") {
     Fixture f;

@@ -1,5 +1,6 @@
 // The GIC model through the list registers, and the timers: taken, acknowledged and ended by a guest.
 #include <catch2/catch_test_macros.hpp>
+#include <catch2/generators/catch_generators.hpp>
 #include "../harness.hpp"
 
 using namespace harness;
@@ -110,6 +111,28 @@ TEST_CASE("a level interrupt asserts again until its line is low", "[gic]") {
     }
     CHECK(run_to_report(b)[0] == 99);
     for (unsigned i = 0; i < 3; ++i) CHECK(taken(m, i) == 40);
+}
+
+TEST_CASE("the end of an interrupt, where it is asked for, is an exit, edge or level", "[gic][event]") {
+    const bool edge = GENERATE(false, true);
+    Machine m(level_spi, 0, {.controller = true});
+    auto b = percpu().bind(m.vcpu());
+    DeviceAccess kind{gicd_base + 0xC00 + 40 / 16 * 4, edge ? 0xAAAA'AAAAu : 0, 4, true};
+    REQUIRE(m.controller.access(0, kind));
+    m.controller.tell_end(40, true);
+    for (unsigned i = 0; i < 3; ++i) {
+        m.controller.set_line(40, true);
+        CHECK(run_to_report(b)[0] == 40);  // the guest's handler, before it ends it
+        m.controller.set_line(40, false);
+        REQUIRE(b.complete());
+        const auto e = b.run(runtime::now() + 30 * runtime::frequency());
+        REQUIRE(e);
+        INFO("left with " << exit_names[e->index()]);
+        REQUIRE(e->is<exit::EndOfInterrupt>());
+        CHECK(e->get<exit::EndOfInterrupt>()->vector == 40);
+        CHECK_FALSE(b.complete());  // nothing is outstanding
+    }
+    CHECK(run_to_report(b)[0] == 99);  // and no fourth
 }
 
 TEST_CASE("a pending interrupt whose line falls before it is taken disappears", "[gic]") {

@@ -102,6 +102,32 @@ TEST_CASE("a device's line reaches the guest through the PLIC, and again while i
     CHECK(next(m, b).count == 2);
 }
 
+TEST_CASE("the completion of an interrupt, where it is asked for, is an exit; a kick beside it is not lost", "[interrupt][plic][event]") {
+    Machine m(interrupted, external, {.controller = true});
+    write(m, 4 * 7, 3);
+    write(m, 0x2080, 1 << 7);
+    m.controller.tell_end(7, true);
+    auto b = percpu().bind(m.vcpu());
+    CHECK(next(m, b).count == 0);
+    m.controller.set_line(7, true);
+    auto e = b.run();
+    REQUIRE(e);
+    REQUIRE(e->is<exit::MmioWrite>());  // the guest's handler, before it ends it
+    m.controller.set_line(7, false);
+    REQUIRE(b.complete());
+    e = b.run();
+    REQUIRE(e);
+    INFO("left with " << exit_names[e->index()]);
+    REQUIRE(e->is<exit::EndOfInterrupt>());
+    CHECK(e->get<exit::EndOfInterrupt>()->vector == 7);
+    CHECK_FALSE(b.complete());  // nothing is outstanding
+    static_cast<void>(m.vcpu().post(Event::kick));
+    e = b.run();
+    REQUIRE(e);
+    CHECK(e->is<exit::Kicked>());
+    CHECK(next(m, b).count == 1);
+}
+
 TEST_CASE("a line that goes down while the vCPU is not bound does not show when it is again", "[interrupt][plic]") {
     Machine m(wait_forever, 0, {.controller = true});
     write(m, 4 * 7, 3);
