@@ -66,7 +66,7 @@ void sync_one(Vcpu& v, unsigned n, const InterruptControllerTable& c) noexcept {
 }
 
 void put(Vcpu& v, unsigned n, const Interrupt& i) noexcept {
-    std::uint64_t value = i.id | std::uint64_t{i.priority} << 48 | ListRegister::pending | (i.group1 ? ListRegister::group1 : 0);
+    std::uint64_t value = i.id | std::uint64_t{i.priority} << 48 | ListRegister::pending | (i.group != 0 ? ListRegister::group1 : 0);
     if (i.id == virtual_timer && v.has(Vcpu::timer_linked)) value |= ListRegister::hardware | std::uint64_t{virtual_timer} << 32;
     else if (i.level || i.tell_end) value |= ListRegister::eoi;  // the line may be high still: look again when the guest has ended it
     v.lr[n] = i.id;

@@ -126,7 +126,7 @@ auto probe(PerCpu& cpu) noexcept -> Result<void> {
     caps.address_bits = physical_bits(cpu.parange);
     caps.levels_mask = 1u << 3 | (caps.address_bits >= 44 ? 1u << 4 : 0);
     caps.breakpoints = caps.watchpoints = 2;  // the least there can be, and what guests are shown
-    caps.host_extensions = cpu.e2h;
+    caps.host_redirection = cpu.e2h;
     caps.features = (field(pfr0, 0) == 2 ? bit(Feature::aarch32_el0) : 0) | (pauth ? bit(Feature::pauth) : 0) | (sve ? bit(Feature::sve) : 0) |
                     (field(pfr0, 28) != 0 ? bit(Feature::ras) : 0) | (field(mmfr1, 8) != 0 ? bit(Feature::vhe) : 0) |
                     (cpu.hal->local_interrupt_controller != nullptr ? bit(Feature::gicv3_link) : 0);
@@ -151,7 +151,7 @@ auto Arch::enable(PerCpu& cpu, const HalTable& hal) noexcept -> Result<Capabilit
     const auto vtr = read<"ICH_VTR_EL2">();
     cpu.list_registers = std::min<std::uint32_t>(static_cast<std::uint32_t>(vtr & 0x1F) + 1, 16);
     cpu.priority_words = 1u << ((vtr >> 26 & 7) + 1 > 5 ? (vtr >> 26 & 7) + 1 - 5 : 0);  // PREbits: 5, 6 or 7
-    cpu.capabilities.list_registers = cpu.list_registers;
+    cpu.capabilities.interrupt_slots = cpu.list_registers;
     if (!tags().add(cpu.tags, cpu.capabilities.tag_bits))
         return Error{Code::unsupported, "more VMIDs than CPUs", std::uint64_t{1} << cpu.capabilities.tag_bits, 0};
     find_host_registers(cpu);

@@ -25,7 +25,7 @@ auto on_sgi(Vcpu& v, std::uint64_t value, bool group0, Exit& out) noexcept -> bo
     const auto sgi = decode_sgi(value);
     const auto me = v.hardware_id();
     if (sgi.cluster == (me & ~std::uint64_t{0xF}) && sgi.targets == 1u << (me & 0xF) && !sgi.others && !group0 && v.lr_used != 0 && repeat_sgi(v, sgi.id)) return done(v);
-    const exit::SendIpi ipi{sgi.cluster, sgi.targets, sgi.id, sgi.others, group0};
+    const exit::SendIpi ipi{sgi.cluster, sgi.targets, sgi.id, sgi.others, static_cast<std::uint8_t>(!group0)};
     if (const auto& c = v.vm().controller(); c) {
         if (c.send(c.self, v.id(), ipi)) refresh_interrupts(v);  // to itself, too: no need to go through the mailbox
         return done(v);

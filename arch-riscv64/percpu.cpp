@@ -68,12 +68,12 @@ auto probe_vector() noexcept -> std::uint64_t {
 /// One guest interrupt file is used: the bound vCPU's. There is one where the hart has its bit in hgeie and the host names its page.
 void probe_guest_file(PerCpu& cpu) noexcept {
     cpu.guest_file = nullptr;
-    if (!cpu.has(Feature::aia) || cpu.hal->guest_interrupt_file == nullptr) return;
+    if (!cpu.has(Feature::aia) || cpu.hal->guest_message_page == nullptr) return;
     const auto before = read<"hgeie">();
     write<"hgeie">(2);
     const bool there = (read<"hgeie">() & 2) != 0;
     write<"hgeie">(before);
-    const auto file = cpu.hal->guest_interrupt_file(1);
+    const auto file = cpu.hal->guest_message_page(1);
     if (!there || file.page.value == 0 || file.ids != InterruptFile::ids) return;  // with more of them, some would stay for the next guest
     cpu.guest_file = static_cast<volatile std::uint32_t*>(cpu.hal->phys_to_virt(file.page));
     cpu.guest_file_page = file.page;

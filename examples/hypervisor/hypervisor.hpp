@@ -17,7 +17,7 @@ struct Host {
     static auto this_cpu() noexcept -> CpuId { return CpuId{runtime::this_cpu()}; }
     static void kick(CpuId cpu) noexcept { runtime::send_interrupt(static_cast<unsigned>(cpu), 0); }
     static auto local_interrupt_controller() noexcept -> volatile void* { return runtime::local_interrupt_controller(); }
-    static auto guest_interrupt_file(std::uint32_t n) noexcept -> GuestInterruptFile {
+    static auto guest_message_page(std::uint32_t n) noexcept -> GuestMessagePage {
         const auto file = runtime::guest_interrupt_file(n);
         return {{file.page}, file.ids};
     }

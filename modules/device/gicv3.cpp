@@ -98,7 +98,7 @@ void Gicv3::line(std::uint32_t vcpu, std::uint32_t id, bool high) noexcept {
 auto Gicv3::send(std::uint32_t from, const exit::SendIpi& ipi) noexcept -> bool {
     bool self = false;
     const auto post = [&](std::uint32_t v) {
-        if (((cpus_[v].bank.group.load(relaxed) >> (ipi.vector & 15) & 1) == 0) != ipi.group0) return;
+        if (((cpus_[v].bank.group.load(relaxed) >> (ipi.vector & 15) & 1) == 0) == (ipi.group != 0)) return;
         cpus_[v].bank.latched.fetch_or(1u << (ipi.vector & 15));
         cpus_[v].work.fetch_or(1);
         if (v == from) self = true; else vm_->notify(v, Event::interrupt);
@@ -135,7 +135,7 @@ auto Gicv3::best(std::uint32_t vcpu, Interrupt& out, bool taking) noexcept -> Ba
             const auto n = static_cast<std::uint32_t>(std::countr_zero(candidates));
             const auto priority = b.priority[n].load(relaxed);
             if (found != nullptr && priority >= out.priority) continue;
-            out = {.id = 32 * word + n, .priority = priority, .level = (b.edge.load(relaxed) >> n & 1) == 0, .group1 = (b.group.load(relaxed) >> n & 1) != 0,
+            out = {.id = 32 * word + n, .priority = priority, .level = (b.edge.load(relaxed) >> n & 1) == 0, .group = static_cast<std::uint8_t>(b.group.load(relaxed) >> n & 1),
                    .tell_end = (b.told.load(relaxed) >> n & 1) != 0};
             found = &b;
         }
@@ -168,7 +168,7 @@ auto Gicv3::take(std::uint32_t vcpu, Interrupt& out) noexcept -> bool {
         if (std::has_single_bit(candidates)) {
             const auto n = static_cast<std::uint32_t>(std::countr_zero(candidates));
             const bool edge = (b.edge.load(relaxed) & candidates) != 0;
-            out = {.id = n, .priority = b.priority[n].load(relaxed), .level = !edge, .group1 = (b.group.load(relaxed) & candidates) != 0};
+            out = {.id = n, .priority = b.priority[n].load(relaxed), .level = !edge, .group = static_cast<std::uint8_t>((b.group.load(relaxed) & candidates) != 0)};
             b.listed.fetch_or(candidates);
             hand_over(b, candidates);
             if (edge) b.latched.fetch_and(~candidates);

@@ -13,7 +13,7 @@ namespace exit {
 // Instruction exits: end in exactly one of complete(), fail(), retry(); running again without one of them retries.
 
 /// The guest called the hypervisor. `number` and `args` are the calling convention's registers, narrowed as it says.
-struct Hypercall { std::uint64_t number; std::array<std::uint64_t, 6> args; bool secure; };  // secure: by SMC rather than HVC
+struct Hypercall { std::uint64_t number; std::array<std::uint64_t, 6> args; bool secure; };  // secure: by the call to the secure side
 /// A load from an address outside the VM's memory. `width`: bytes (1, 2, 4, 8). An instruction of several accesses gives one
 /// exit for each: this is number `part` (from 0) of `parts`.
 struct MmioRead { GuestPhysAddr addr; std::uint8_t width, part, parts; };
@@ -41,10 +41,10 @@ struct Yield {};
 struct CpuUp { std::uint32_t target; GuestPhysAddr entry; std::uint64_t arg; };
 /// The guest suspends this vCPU. `power_down`: it restarts at `entry` with `arg` (complete() resets it), else it goes on.
 struct CpuSuspend { std::uint64_t state; GuestPhysAddr entry; std::uint64_t arg; bool power_down; bool system; };
-/// A software interrupt for other vCPUs, where no interrupt controller is attached. `targets`: bit n is affinity level 0
-/// number n of the group `cluster`; `others`: every vCPU but this one.
-/// `group0`: it is for those targets alone that have it in the controller's group 0; else for those that have it in group 1.
-struct SendIpi { std::uint64_t cluster; std::uint16_t targets; std::uint8_t vector; bool others; bool group0 = false; };
+/// A software interrupt for other vCPUs, where no interrupt controller is attached. `targets`: bit n is number n of
+/// the group of vCPUs `cluster`; `others`: every vCPU but this one.
+/// `group`: it is for those targets alone that have it in this group of the controller's.
+struct SendIpi { std::uint64_t cluster; std::uint16_t targets; std::uint8_t vector; bool others; std::uint8_t group = 1; };
 
 // Event exits: nothing is outstanding after them.
 
@@ -71,7 +71,7 @@ struct CpuDown {};
 struct SystemDown {};
 /// `kind`: 0 cold, 1 warm, else the guest's own code.
 struct SystemReset { std::uint64_t kind; };
-/// The CPU stopped by itself (a triple fault).
+/// The CPU stopped by itself: not even a fault could be delivered.
 struct Shutdown {};
 /// The hardware refused to enter the guest. `reason`: as the hardware gave it; `broken`: bits numbering the violated rules.
 struct FailEntry { std::uint64_t reason, broken; };

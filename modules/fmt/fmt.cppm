@@ -23,7 +23,7 @@ static_assert(static_cast<std::size_t>(State::off) + 1 == state_names.size());
 /// The facts of each reason: what format_to() prints behind its name.
 namespace facts {
 template <class Out> auto write(Out out, const exit::Hypercall& h) -> Out {
-    return fmt::format_to(out, FMT_COMPILE(" {:#x}({:#x}, {:#x}, {:#x}, {:#x}, {:#x}, {:#x}){}"), h.number, h.args[0], h.args[1], h.args[2], h.args[3], h.args[4], h.args[5], h.secure ? " by SMC" : "");
+    return fmt::format_to(out, FMT_COMPILE(" {:#x}({:#x}, {:#x}, {:#x}, {:#x}, {:#x}, {:#x}){}"), h.number, h.args[0], h.args[1], h.args[2], h.args[3], h.args[4], h.args[5], h.secure ? " to the secure side" : "");
 }
 template <class Out> auto write(Out out, const exit::MmioRead& m) -> Out { return fmt::format_to(out, FMT_COMPILE(" {} bytes at {:#x}, part {} of {}"), m.width, m.addr.value, m.part + 1, m.parts); }
 template <class Out> auto write(Out out, const exit::MmioWrite& m) -> Out {
@@ -54,7 +54,7 @@ template <class Out> auto write(Out out, const exit::FailEntry& f) -> Out { retu
 template <class Out, class Reason> auto write(Out out, const Reason&) -> Out { return out; }  // a name says it all
 }  // namespace facts
 
-/// What a FailEntry says, rule by rule: `rules` are the backend's (on x86_64, entry_rules).
+/// What a FailEntry says, rule by rule: `rules` are the backend's (its `entry_rules`).
 struct FailEntryReport {
     exit::FailEntry entry;
     std::span<const std::string_view> rules;

@@ -11,7 +11,7 @@ struct HostPhysAddr {
     constexpr auto operator+(std::uint64_t n) const noexcept -> HostPhysAddr { return {value + n}; }
 };
 
-/// A physical address as a guest sees it (an IPA). Bytes.
+/// A physical address as a guest sees it. Bytes.
 struct GuestPhysAddr {
     std::uint64_t value = 0;
     friend constexpr auto operator<=>(GuestPhysAddr, GuestPhysAddr) = default;
@@ -56,7 +56,7 @@ concept StatesHostFp = requires {
 };
 
 /// A host whose interrupt controller links the guest timer's interrupt to the guest: it gives the address where this CPU's
-/// part of the controller is mapped (a GICv3 redistributor's RD_base).
+/// part of the controller is mapped, as the backend wants it (docs/host-contract.md).
 template <class H>
 concept LinksGuestTimer = requires {
     { H::local_interrupt_controller() } noexcept -> std::same_as<volatile void*>;
@@ -77,16 +77,16 @@ concept LendsTimer = requires(std::uint64_t ticks) {
 };
 
 /// A page of a CPU's interrupt controller to which messages for one guest are stored, and how many identities it tells apart.
-struct GuestInterruptFile {
+struct GuestMessagePage {
     HostPhysAddr page;         ///< {0}: there is none
     std::uint32_t ids = 0;
 };
 
-/// A host whose interrupt controller has files of its own for guests (RISC-V IMSIC): it names this CPU's `n`th, from 1 on. They are
+/// A host whose interrupt controller has such pages: it names this CPU's `n`th, from 1 on. They are
 /// the SDK's from enable() to disable().
 template <class H>
-concept GivesGuestInterruptFiles = requires(std::uint32_t n) {
-    { H::guest_interrupt_file(n) } noexcept -> std::same_as<GuestInterruptFile>;
+concept LendsGuestMessagePages = requires(std::uint32_t n) {
+    { H::guest_message_page(n) } noexcept -> std::same_as<GuestMessagePage>;
 };
 
 /// A hypercall or a trapped register access as the fast hook finds it, before anything else has looked at it. `registers`: the
@@ -122,7 +122,7 @@ struct HalTable {
     void (*wake)(std::uint32_t vm, std::uint32_t vcpu) noexcept = nullptr;  ///< nullptr: not modelled
     std::uint64_t (*timer)() noexcept = nullptr;                    ///< nullptr: not modelled
     void (*set_timer)(std::uint64_t ticks) noexcept = nullptr;
-    GuestInterruptFile (*guest_interrupt_file)(std::uint32_t n) noexcept = nullptr;  ///< nullptr: not modelled
+    GuestMessagePage (*guest_message_page)(std::uint32_t n) noexcept = nullptr;  ///< nullptr: not modelled
     bool (*fast_exit)(std::uint64_t* registers, std::uint64_t syndrome) noexcept = nullptr;  ///< nullptr: not modelled
     HostFp host_fp = HostFp::none;
 };
@@ -134,7 +134,7 @@ inline constexpr HalTable hal_table = [] {
     if constexpr (LinksGuestTimer<H>) t.local_interrupt_controller = &H::local_interrupt_controller;
     if constexpr (WakesVcpus<H>) t.wake = &H::wake;
     if constexpr (LendsTimer<H>) t.timer = &H::timer, t.set_timer = &H::set_timer;
-    if constexpr (GivesGuestInterruptFiles<H>) t.guest_interrupt_file = &H::guest_interrupt_file;
+    if constexpr (LendsGuestMessagePages<H>) t.guest_message_page = &H::guest_message_page;
     if constexpr (AnswersFast<H>) t.fast_exit = &axvcpu::fast_exit<H>;
     if constexpr (StatesHostFp<H>) t.host_fp = H::host_fp;
     return t;

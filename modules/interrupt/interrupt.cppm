@@ -11,7 +11,7 @@ struct Interrupt {
     std::uint32_t id = 0;
     std::uint8_t priority = 0;  ///< lower is more urgent
     bool level = false;         ///< asserts again while its line is high
-    bool group1 = true;
+    std::uint8_t group = 1;     ///< 0 or 1: which of a CPU's two signals it comes by, where there are two
     bool tell_end = false;      ///< its end is asked for: the model has to hear of it at once
 };
 
@@ -40,7 +40,7 @@ concept InterruptController = requires(T& c, DeviceAccess& access, std::uint32_t
     { c.peek(vcpu, out) } noexcept -> std::same_as<bool>;        ///< the most urgent one that `vcpu` ought to take
 };
 
-/// A controller whose interrupts the hardware hands to the guest one by one, where it has the means (list registers).
+/// A controller whose interrupts the hardware hands to the guest one by one, where it has the means.
 template <class T>
 concept HandsOverInterrupts = InterruptController<T> && requires(T& c, const exit::SendIpi& ipi, std::uint32_t vcpu, Interrupt& out) {
     { c.send(vcpu, ipi) } noexcept -> std::same_as<bool>;        ///< a software interrupt from `vcpu`; true: it is a target itself

@@ -14,11 +14,11 @@ struct Capabilities {
     std::uint32_t tag_bits = 0;       ///< width of TLB tags
     std::uint32_t address_bits = 0;   ///< size of the largest guest-physical space, as a power of two
     std::uint32_t levels_mask = 0;    ///< bit n: stage-2 tables of n levels work
-    std::uint32_t list_registers = 0; ///< interrupts that the hardware holds for a vCPU at once
+    std::uint32_t interrupt_slots = 0;///< interrupts that the hardware holds for a vCPU at once
     std::uint64_t features = 0;       ///< the backend's Feature bits that can be given to guests
     std::uint32_t vector_state = 0;   ///< bytes of memory that a vCPU needs for its largest vectors; 0: none beyond the context
     std::uint32_t breakpoints = 0, watchpoints = 0;  ///< how many set_debug() takes
-    bool host_extensions = false;     ///< the host runs with the virtualization host extensions (E2H)
+    bool host_redirection = false;    ///< the CPU redirects the host's accesses to its own system registers
 };
 
 /// What an architecture has to supply; the porting guide in the form of code. A backend is a folder with one type that models this.

@@ -16,7 +16,7 @@ enum class MemoryType : std::uint8_t { normal, device };
 /// How an architecture spells a table entry. All entries are 8 bytes, tables 4 KiB (the root may be larger).
 struct Stage2Format {
     std::uint64_t address_mask;     ///< bits of an entry that hold the address, before the shift
-    std::uint8_t address_shift;     ///< entry = address >> shift (RISC-V: 2)
+    std::uint8_t address_shift;     ///< entry = address >> shift
     std::uint64_t present_mask;     ///< an entry is present when any of these bits is set
     std::uint64_t table;            ///< a pointer to the next table
     std::uint64_t page, block;      ///< a leaf at the last level, and above it
@@ -24,7 +24,7 @@ struct Stage2Format {
     bool leaf_when_equal;           ///< leaf when (entry & leaf_mask) == leaf_value; else when it is not equal
     std::uint64_t read, write, execute, no_execute;  ///< bits set when allowed; the last one when execution is not
     std::uint64_t normal, device;   ///< memory-type bits
-    std::uint8_t root_pages;        ///< a root has at least this many pages (RISC-V: 4)
+    std::uint8_t root_pages;        ///< a root has at least this many pages
     std::uint8_t largest_block_level;  ///< levels counted from the last one, 0: 4 KiB, 1: 2 MiB, 2: 1 GiB
 };
 

@@ -1,4 +1,4 @@
-// TLB tags (VMID, VPID, ASID): handed out by generations, so that a flush happens on roll-over and not before.
+// TLB tags, which tell whose an entry is: handed out by generations, so that a flush happens on roll-over and not before.
 export module axvcpu.tlb_tag;
 import std;
 
@@ -22,7 +22,7 @@ class TlbTagCpu {
     std::array<Last, 64> last_{};
 };
 
-/// Tags that share one number space: the whole machine (VMID) or one CPU (VPID, ASID).
+/// Tags that share one number space: the whole machine, or one CPU.
 ///
 /// A VM that runs on one CPU while the numbers roll over keeps its number: its vCPUs on other CPUs must go on sharing it, or
 /// the guest's own broadcast maintenance would miss them. Functions are called with host interrupts masked.
@@ -76,7 +76,7 @@ private:
     struct Guard;
     inline void lock() noexcept { while (lock_.exchange(1, std::memory_order_acquire) != 0) {} }
     inline void unlock() noexcept { lock_.store(0, std::memory_order_release); }
-    std::atomic<std::uint32_t> lock_{0};  // a word: one atomic instruction where bytes have none (RISC-V)
+    std::atomic<std::uint32_t> lock_{0};  // a word: one atomic instruction where bytes have none
     std::uint64_t generation_ = 1;
     std::uint32_t next_value_ = 1;
     std::uint32_t limit_ = 0;  // one above the highest tag

@@ -13,7 +13,7 @@ export namespace axvcpu {
 class VmCore;
 
 /// Where a vCPU is in its life. Only its owner's calls move it.
-enum class State : std::uint32_t {  // a word: one atomic instruction where bytes have none (RISC-V)
+enum class State : std::uint32_t {  // a word: one atomic instruction where bytes have none
     created,  ///< exists; needs reset() to get an entry point
     free,     ///< can be bound
     ready,    ///< bound to a CPU
@@ -39,7 +39,7 @@ public:
     inline auto vm() const noexcept -> VmCore& { return *vm_; }
     /// Index in its VM, from 0.
     inline auto id() const noexcept -> std::uint32_t { return id_; }
-    /// MPIDR affinity, hart id or APIC id.
+    /// What the guest knows its CPU by.
     inline auto hardware_id() const noexcept -> std::uint64_t { return hardware_id_; }
     inline auto state() const noexcept -> State {
         const auto s = state_.load(std::memory_order_acquire);
@@ -147,8 +147,8 @@ protected:
 /// What leaves as an exit instead of being refused inside. Everything not named here is refused: deny by default.
 struct VmPolicy {
     bool hypercalls = true;         ///< calls that the SDK does not know: exit::Hypercall; else refused with "not supported"
-    bool secure_calls = false;      ///< the same for calls by SMC
-    bool system_registers = false;  ///< registers that the SDK does not know: exit::SysReg*; else an undefined-instruction fault
+    bool secure_calls = false;      ///< the same for calls to the secure side
+    bool system_registers = false;  ///< registers that the SDK does not know: exit::SysReg*; else the fault of an instruction that does not exist
     bool yields = false;            ///< exit::Yield when a vCPU spins; else it just spins
     bool fast_exit = false;         ///< the HAL's fast hook is asked first (AnswersFast)
     bool power = true;              ///< the firmware's power calls are emulated; else they are calls like others
@@ -221,7 +221,7 @@ public:
     /// The vCPU with this index, or nullptr.
     inline auto vcpu(std::uint32_t id) const noexcept -> VcpuCore* { return id < registry_.size() ? registry_[id] : nullptr; }
     inline auto vcpus() const noexcept -> std::uint32_t { return registry_.size(); }
-    /// The vCPU with this MPIDR affinity, hart id or APIC id, or nullptr.
+    /// The vCPU with this hardware id, or nullptr.
     auto find(std::uint64_t hardware_id) const noexcept -> VcpuCore*;
     /// Posts and does what the notice asks for: kicks the CPU, or tells the host's `wake`.
     void notify(std::uint32_t vcpu, Event) const noexcept;

@@ -21,7 +21,7 @@ TEST_CASE("every reason prints its name and its facts", "[fmt]") {
     CHECK(text(Exit{exit::Halt{}}) == "Halt");
     CHECK(text(Exit{exit::MmioWrite{{0x900'0000}, 4, 0, 1, 0x41}}) == "MmioWrite 4 bytes at 0x9000000, part 1 of 1: 0x41");
     CHECK(text(Exit{exit::MmioRead{{0x10}, 8, 1, 2}}) == "MmioRead 8 bytes at 0x10, part 2 of 2");
-    CHECK(text(Exit{exit::Hypercall{0xC600'0000, {1, 2, 3, 4, 5, 6}, true}}) == "Hypercall 0xc6000000(0x1, 0x2, 0x3, 0x4, 0x5, 0x6) by SMC");
+    CHECK(text(Exit{exit::Hypercall{0xC600'0000, {1, 2, 3, 4, 5, 6}, true}}) == "Hypercall 0xc6000000(0x1, 0x2, 0x3, 0x4, 0x5, 0x6) to the secure side");
     CHECK(text(Exit{exit::NestedPageFault{{0x4000}, 0xFFFF, 7, Access::execute, false, true}}) ==
           "NestedPageFault execute 0x4000, virtual 0xffff, syndrome 0x7, not mapped, on the guest's table walk");
     CHECK(text(Exit{exit::IoWrite{0x3F8, 1, 0x55}}) == "IoWrite 1 bytes at port 0x3f8: 0x55");

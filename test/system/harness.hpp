@@ -20,7 +20,7 @@ struct Host {
     static auto local_interrupt_controller() noexcept -> volatile void* { return runtime::local_interrupt_controller(); }
     static void wake(std::uint32_t, std::uint32_t) noexcept;
     /// Only while a test wants them: what enable() finds decides whether vCPUs get files of the hart.
-    static auto guest_interrupt_file(std::uint32_t n) noexcept -> GuestInterruptFile {
+    static auto guest_message_page(std::uint32_t n) noexcept -> GuestMessagePage {
         const auto file = give_files ? runtime::guest_interrupt_file(n) : runtime::InterruptFile{};
         return {{file.page}, file.ids};
     }

@@ -305,7 +305,7 @@ TEST_CASE("a software interrupt reaches those alone that have it in the group it
     f.gic.send(2, {.cluster = 0, .targets = 3, .vector = 5, .others = false});
     CHECK(f.take(0) == 5);
     CHECK_FALSE(f.take(1));
-    f.gic.send(2, {.cluster = 0, .targets = 3, .vector = 6, .others = false, .group0 = true});
+    f.gic.send(2, {.cluster = 0, .targets = 3, .vector = 6, .others = false, .group = 0});
     CHECK_FALSE(f.take(0));
     CHECK(f.take(1) == 6);
 }

@@ -28,8 +28,8 @@ TEST_CASE("the capabilities say what this CPU is", "[percpu][A25][A28]") {
     CHECK(c.address_bits <= 48);
     CHECK((c.levels_mask & 1 << 3) != 0);
     CHECK(c.tag_bits >= 2);
-    CHECK(c.list_registers >= 1);
-    CHECK(c.host_extensions == ((arch::read<"HCR_EL2">() >> 34 & 1) != 0));
+    CHECK(c.interrupt_slots >= 1);
+    CHECK(c.host_redirection == ((arch::read<"HCR_EL2">() >> 34 & 1) != 0));
 }
 
 GUEST(walk_to_device, VECTORS "movz x9, #0x0A00, lsl #16\nmsr TTBR0_EL1, x9\nmov x9, #25\nmovk x9, #0x80, lsl #16\nmsr TCR_EL1, x9\nisb\n"
