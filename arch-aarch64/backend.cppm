@@ -183,6 +183,8 @@ public:
     inline auto machine() const noexcept -> Vm& { return static_cast<Vm&>(vm()); }
     inline auto mailbox() noexcept -> Mailbox& { return mailbox_; }
     inline auto exit() noexcept -> Exit& { return exit_; }
+    /// Where the number and the arguments of calls are, but of one that was narrowed.
+    inline void call_by_registers() noexcept { exit_.call_at(&context.raw<"X">(), &context.raw<"X">(1)); }
     /// A terminal exit: the vCPU is off, from its unbinding on, until it is reset.
     inline void end() noexcept {
         pending.kind = Pending::Kind::terminal;
@@ -260,6 +262,8 @@ auto tlb_maintenance(Vm&) noexcept -> TlbMaintenance;
 namespace axvcpu::aarch64 {
 
 // exception.cpp: faults for the guest, and the end of an instruction.
+/// How far the hardware is ahead of the instruction that is outstanding.
+auto moved(const Vcpu&) noexcept -> std::uint64_t;
 void advance_aarch32(Vcpu&, unsigned length) noexcept;
 /// Moves behind an instruction of `length` bytes (of 4 in AArch64): PC, and what its end does to PSTATE (BTYPE, SS, or IT).
 inline void advance(Vcpu& v, unsigned length) noexcept {
@@ -294,6 +298,7 @@ auto interrupt_waits(Vcpu&) noexcept -> bool;   ///< something is posted, pendin
 void drop_interrupts(Vcpu&) noexcept;           ///< unbound: everything goes back to the model, as at a reset
 auto on_interrupt(Vcpu&, Exit& out) noexcept -> bool;
 void move_more_priorities(Vcpu&, bool to_cpu) noexcept;
+void clear_more_priorities(const PerCpu&) noexcept;
 void load_list_registers(Vcpu&) noexcept;
 void save_list_registers(Vcpu&) noexcept;
 inline constexpr std::uint64_t ich_hcr_en = 1;
@@ -341,6 +346,10 @@ auto physical_timer_deadline(const Vcpu&) noexcept -> std::uint64_t;
 /// Gives V<n> a value, and clears the rest of Z<n>. Requires: the state is in memory.
 void set_vector(Vcpu&, unsigned n, std::uint64_t low, std::uint64_t high) noexcept;
 auto sve_state_bytes(std::uint32_t vector_length) noexcept -> std::uint32_t;
+// bind.cpp
+/// EL1's registers of a bound vCPU: from this CPU to the context, and back. Between the two its timer stands still. Requires: interrupts masked.
+void save_el1(Vcpu&) noexcept;
+void load_el1_again(Vcpu&) noexcept;
 // admit.cpp
 /// SCTLR_EL2.EnIA, EnIB, EnDA, EnDB: the host signs pointers.
 inline constexpr std::uint64_t host_signs = std::uint64_t{1} << 31 | std::uint64_t{1} << 30 | 1 << 27 | 1 << 13;
@@ -359,8 +368,10 @@ auto axvcpu_enter(Context*, std::uint64_t host_vbar) noexcept -> std::uint64_t;
 auto axvcpu_enter_fast(Context*, std::uint64_t host_vbar) noexcept -> std::uint64_t;
 void axvcpu_fp_save(Context*) noexcept;
 void axvcpu_fp_load(const Context*) noexcept;
+void axvcpu_fp_clear() noexcept;
 void axvcpu_sve_save(void* state) noexcept;
 void axvcpu_sve_load(const void* state) noexcept;
+void axvcpu_sve_clear() noexcept;
 auto axvcpu_sve_length() noexcept -> std::uint64_t;
 void axvcpu_fp_save_host(std::uint64_t*) noexcept;
 void axvcpu_fp_load_host(const std::uint64_t*) noexcept;

@@ -87,6 +87,23 @@ template <bool E2h>
     if ((features & bit(Feature::ras)) != 0) save_rows<Feature::ras, E2h>(c);
     if ((features & bit(Feature::sve)) != 0) save_rows<Feature::sve, E2h>(c);
 }
+/// A guest's own timer goes on while the host runs.
+void load_owned_timer(Vcpu& v) noexcept {
+    v.set(Vcpu::timer_paused, false);
+    write_el1<"CNTV_CTL_EL0">(v.has(Vcpu::host_extensions), v.context.get<"CNTV_CTL_EL0">());
+}
+}  // namespace
+
+// EL1's registers of a bound vCPU, for those who need not hurry: one copy of what switch_to() has inlined.
+[[gnu::noinline]] void load_el1(Vcpu& v) noexcept { v.has(Vcpu::host_extensions) ? load_el1<true>(v) : load_el1<false>(v); }
+[[gnu::noinline]] void save_el1(Vcpu& v) noexcept { v.has(Vcpu::host_extensions) ? save_el1<true>(v) : save_el1<false>(v); }
+void load_el1_again(Vcpu& v) noexcept {
+    load_el1(v);
+    if (v.has(Vcpu::has_sve)) v.has(Vcpu::host_extensions) ? load_rows<Feature::sve, true>(v.context) : load_rows<Feature::sve, false>(v.context);
+    if (v.has(Vcpu::guest_owns_timer)) load_owned_timer(v);
+}
+
+namespace {
 
 /// What of EL2 is written for a vCPU; never read back. In effect after an ISB.
 [[gnu::always_inline]] inline void write_host_owned(const Vcpu& v, TlbTag tag) noexcept {
@@ -126,8 +143,7 @@ template <bool E2h>
         if (!v.has(Vcpu::switch_fp)) axvcpu_sve_load(v.vector_state.data());
     }
     if (v.has(Vcpu::guest_owns_timer)) {
-        v.set(Vcpu::timer_paused, false);  // it goes on meanwhile
-        write_el1<"CNTV_CTL_EL0">(v.has(Vcpu::host_extensions), v.context.get<"CNTV_CTL_EL0">());
+        load_owned_timer(v);
         move_physical_timer(v, true);
     }
     if (v.has(Vcpu::guest_owns_interrupts)) write<"ICH_HCR_EL2">(0);
@@ -175,14 +191,16 @@ template <bool E2h>
     return assigned.flush;
 }
 
-/// The cold context into this CPU, `from` going. Requires: interrupts masked; the vCPU is ready and fits.
+/// The cold context into this CPU, `from` going. `Quick`: all inlined. Requires: interrupts masked; the vCPU is ready and fits.
+template <bool Quick>
 [[gnu::always_inline]] inline void load_guest(Vcpu& v, const Vcpu* from, PerCpu& cpu) noexcept {
     v.percpu = &cpu;
     cpu.bound = &v;
     const auto work = v.usual_work | (v.work & Vcpu::lasting);
     v.work = work;
     const auto flush = take_over(v, from, cpu);
-    if ((work & Vcpu::host_extensions) != 0) load_el1<true>(v);
+    if constexpr (!Quick) load_el1(v);
+    else if ((work & Vcpu::host_extensions) != 0) load_el1<true>(v);
     else load_el1<false>(v);
     isb();
     // After EL1's registers, so that no walk of another guest's tables comes under this tag. The entry is the ISB that ends it.
@@ -197,14 +215,43 @@ template <bool E2h>
 }
 
 /// The cold context out of this CPU. Requires: interrupts masked. EL2's registers are the guest's still.
+template <bool Quick>
 [[gnu::always_inline]] inline void save_guest(Vcpu& v) noexcept {
     const auto work = v.work;
     if ((work & Vcpu::rare_to_save) != 0) [[unlikely]] save_rare(v);
     save_interrupts(v);
-    if ((work & Vcpu::host_extensions) != 0) save_el1<true>(v);
+    if constexpr (!Quick) save_el1(v);
+    else if ((work & Vcpu::host_extensions) != 0) save_el1<true>(v);
     else save_el1<false>(v);
     if ((work & Vcpu::switch_fp) == 0) axvcpu_fp_save(&v.context);
     dsb();  // maintenance that the guest has begun is over before it goes on elsewhere: its own DSB would wait for that CPU's alone
+}
+
+template <Feature F, bool E2h>
+[[gnu::always_inline]] inline void clear_rows() noexcept {
+    [&]<std::size_t... N>(std::index_sequence<N...>) __attribute__((always_inline)) {
+        (load_row<el1_rows<F>[N], E2h>(0), ...);
+    }(std::make_index_sequence<el1_rows<F>.size()>{});
+}
+template <bool E2h>
+[[gnu::noinline]] void clear_el1(std::uint64_t features) noexcept {
+    clear_rows<Feature::base, E2h>();
+    if ((features & bit(Feature::pauth)) != 0) clear_rows<Feature::pauth, E2h>();
+    if ((features & bit(Feature::ras)) != 0) clear_rows<Feature::ras, E2h>();
+    if ((features & bit(Feature::sve)) != 0) clear_rows<Feature::sve, E2h>();
+}
+
+/// Nothing of a guest stays in a CPU that it has left: neither what is secret (keys, vectors) nor what would act (active priorities).
+/// Requires: it has been saved, EL2's registers are its still. Nobody runs at EL1 or EL0 then, so 0 will do for all.
+void clear_guest(const Vcpu& v, const PerCpu& cpu) noexcept {
+    v.has(Vcpu::host_extensions) ? clear_el1<true>(v.el2.features) : clear_el1<false>(v.el2.features);
+    write<"ICH_VMCR_EL2">(0);
+    write<"ICH_AP0R0_EL2">(0);
+    write<"ICH_AP1R0_EL2">(0);
+    if (v.has(Vcpu::more_priorities)) clear_more_priorities(cpu);
+    if (v.has(Vcpu::switch_fp)) return;  // the host's are there
+    axvcpu_fp_clear();
+    if (v.has(Vcpu::has_sve)) axvcpu_sve_clear();
 }
 
 /// A vCPU that has been saved is nobody's: after a terminal exit it is off.
@@ -226,7 +273,7 @@ auto Arch::bind(Vcpu& v, PerCpu& cpu, CpuId here) noexcept -> Result<void> {
         if (auto ok = admit(v, cpu, here, nullptr, ready); !ok) return ok;
     const auto daif = mask_interrupts();
     v.settle_on(here);
-    load_guest(v, nullptr, cpu);
+    load_guest<false>(v, nullptr, cpu);
     restore_interrupts(daif);
     return {};
 }
@@ -236,7 +283,8 @@ void Arch::unbind(Vcpu& v, CpuId here) noexcept {
     if (here != v.cpu()) [[unlikely]] return;
     auto& cpu = *v.percpu;
     const auto daif = mask_interrupts();
-    save_guest(v);
+    save_guest<false>(v);
+    clear_guest(v, cpu);
     const auto next = let_go(v, cpu);
     restore_host(cpu);
     cpu.bound = nullptr;
@@ -254,10 +302,10 @@ auto Arch::switch_to(Vcpu& from, Vcpu& to, CpuId here) noexcept -> bool {
         if (!admitted(from, to, cpu, here, true)) return false;
     }
     const auto daif = mask_interrupts();
-    save_guest(from);
+    save_guest<true>(from);
     const auto next = let_go(from, cpu);
     to.settle_on(here);
-    load_guest(to, &from, cpu);
+    load_guest<true>(to, &from, cpu);
     from.state_.store(next, std::memory_order_release);
     restore_interrupts(daif);
     return true;

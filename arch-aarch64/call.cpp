@@ -18,7 +18,7 @@ auto answer(Vcpu& v, std::uint64_t value) noexcept -> bool {
 }
 
 auto affinity_info(const Vcpu& v, std::uint64_t affinity, std::uint64_t lowest_level) noexcept -> std::uint64_t {
-    if (lowest_level > 3) return reg(FirmwareResult::invalid_parameters);
+    if (lowest_level > 3 || (affinity & ~affinity_mask) != 0) return reg(FirmwareResult::invalid_parameters);
     constexpr std::array<std::uint64_t, 4> ignored{0, 0xFF, 0xFFFF, 0xFF'FFFF};
     const auto mask = affinity_mask & ~ignored[lowest_level];
     bool any = false, on = false, pending = false;
@@ -112,6 +112,12 @@ auto on_call(Vcpu& v, bool secure, Exit& out) noexcept -> bool {
     const auto number = v.context.get<"X">();
     if (is_firmware_call(number) && policy.power) return firmware(v, decode_call(number, v.x(1), v.x(2), v.x(3)), out);
     if (!(secure ? policy.secure_calls : policy.hypercalls)) return answer(v, reg(FirmwareResult::not_supported));
+    if (const bool by_smccc = secure || (v.context.get<"ESR_EL2">() & 0xFFFF) == 0; by_smccc && is_fast_32(number)) {
+        const auto low = [&](unsigned n) { return static_cast<std::uint64_t>(static_cast<std::uint32_t>(v.x(n))); };
+        p.kind = Pending::Kind::call;
+        out = exit::Hypercall{low(0), {low(1), low(2), low(3), low(4), low(5), low(6)}, secure};
+        return true;
+    }
     p.kind = secure ? Pending::Kind::call : Pending::Kind::hypercall;
     out.set_call(secure);
     return true;

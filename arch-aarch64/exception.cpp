@@ -116,9 +116,17 @@ auto outstanding(const Vcpu& v) noexcept -> bool {
 /// A call's answer, and the end of its instruction.
 void answer_call(Vcpu& v, Pending::Kind kind, std::uint64_t value) noexcept {
     v.set_x(0, value);
+    v.call_by_registers();
     if (kind != Pending::Kind::hypercall && v.pending.moved == 0) advance(v, v.pending.length);
 }
 }  // namespace
+
+auto moved(const Vcpu& v) noexcept -> std::uint64_t {
+    using Kind = Pending::Kind;
+    const auto k = v.pending.kind;
+    if (k == Kind::hypercall) return 4;
+    return k == Kind::call || k == Kind::power_on || k == Kind::suspend ? v.pending.moved : 0;
+}
 
 auto Arch::complete_other(Vcpu& v, std::uint64_t value) noexcept -> const Error* {
     if (v.pending.kind != Pending::Kind::device) return complete_rare(v, value);
@@ -182,8 +190,8 @@ auto Arch::retry(Vcpu& v) noexcept -> Result<void> {
     if (v.hal->this_cpu() != v.cpu()) return elsewhere;
     auto& p = v.pending;
     if (p.kind == Pending::Kind::power_on) p.target->cancel_power_on();
-    const auto ahead = p.kind == Pending::Kind::hypercall ? 4 : p.kind == Pending::Kind::power_on || p.kind == Pending::Kind::suspend ? p.moved : 0;
-    v.context.set<"PC">(v.context.get<"PC">() - static_cast<std::uint64_t>(ahead));
+    v.call_by_registers();
+    v.context.set<"PC">(v.context.get<"PC">() - moved(v));
     // Finished parts of an instruction are kept: a retry asks for the outstanding part again.
     const bool parts = p.kind == Pending::Kind::mmio && p.part != 0;
     p.kind = parts ? Pending::Kind::more : Pending::Kind::none;

@@ -51,6 +51,10 @@ constexpr auto is_firmware_call(std::uint64_t x0) noexcept -> bool {
 
 /// Bits 29:24 of a call: 0 the architecture, 1 CPU, 2 SiP, 3 OEM, 4 standard secure, 5 standard hypervisor, 6 vendor hypervisor...
 constexpr auto smccc_owner(std::uint64_t x0) noexcept -> unsigned { return static_cast<std::uint32_t>(x0) << 2 >> 26; }
+/// A 64-bit call to a hypervisor: bit 30, and an owner above 4. Nothing of it has to be narrowed.
+constexpr auto is_wide_hypervisor_call(std::uint64_t x0) noexcept -> bool { return (x0 >> 24 & ~std::uint64_t{0x80}) - 0x45 < 0x3B; }
+/// A fast 32-bit call: its arguments are W1 to W7, and W0 names it.
+constexpr auto is_fast_32(std::uint64_t x0) noexcept -> bool { return (static_cast<std::uint32_t>(x0) >> 30) == 2; }
 
 /// Decodes a PSCI or SMCCC architecture call. `x0` to `x3` as the guest left them: the 32-bit forms use the low halves (A10).
 constexpr auto decode_call(std::uint64_t x0, std::uint64_t x1, std::uint64_t x2, std::uint64_t x3) noexcept -> FirmwareCall {
@@ -74,6 +78,7 @@ constexpr auto decode_call(std::uint64_t x0, std::uint64_t x1, std::uint64_t x2,
         case 0x8400'000A: return detail::psci_features(static_cast<std::uint32_t>(x1));
         case 0x8400'000E: case 0xC400'000E: return {.kind = Kind::system_suspend, .entry = x1, .arg = x2};
         case 0x8400'0012: case 0xC400'0012:                 // SYSTEM_RESET2: 0 is the one architectural type, bit 31 vendors' own
+            x1 &= 0xFFFF'FFFF;                              // reset_type has 32 bits in both forms
             if (x1 != 0 && (x1 >> 31 & 1) == 0) return detail::answer(FirmwareResult::invalid_parameters);
             return {.kind = Kind::system_reset, .value = x1 == 0 ? 1 : x1, .arg = x2};
         case 0x8000'0000: return detail::answer(0x1'0001);  // SMCCC_VERSION 1.1

@@ -41,6 +41,17 @@ axvcpu_fp_load:
     msr     FPSR, x3
     ret
 
+/// void axvcpu_fp_clear(): V0-V31 (and with them the rest of Z), FPCR and FPSR are 0 then. Requires: FP not trapped at EL2. Budget: 35.
+    .globl  axvcpu_fp_clear
+    .type   axvcpu_fp_clear, %function
+axvcpu_fp_clear:
+    .irp    n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31
+    movi    v\n\().2d, #0
+    .endr
+    msr     FPCR, xzr
+    msr     FPSR, xzr
+    ret
+
 /// void axvcpu_fp_save_host(std::uint64_t area[10]), axvcpu_fp_load_host: what a callee must keep (D8-D15) and FPCR, FPSR, for a
 /// host that uses FP itself. Clobbers: x2, x3. Budget: 8.
     .globl  axvcpu_fp_save_host

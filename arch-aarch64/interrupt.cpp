@@ -256,6 +256,16 @@ void move_more_priorities(Vcpu& v, bool to_cpu) noexcept {
     move.operator()<"ICH_AP1R3_EL2">(v.ap1[3]);
 }
 
+void clear_more_priorities(const PerCpu& cpu) noexcept {
+    write<"ICH_AP0R1_EL2">(0);
+    write<"ICH_AP1R1_EL2">(0);
+    if (cpu.priority_words == 2) return;
+    write<"ICH_AP0R2_EL2">(0);
+    write<"ICH_AP1R2_EL2">(0);
+    write<"ICH_AP0R3_EL2">(0);
+    write<"ICH_AP1R3_EL2">(0);
+}
+
 /// What the last CPU left. The list registers of this one are empty.
 void load_list_registers(Vcpu& v) noexcept {
     for (auto used = v.lr_used; used != 0; used &= used - 1) {

@@ -123,26 +123,14 @@ auto on_sysreg(Vcpu& v, Esr esr, Exit& out) noexcept -> bool {
 }
 
 namespace {
-/// Moves one register of a bound vCPU between this CPU and the context.
-void transfer(Vcpu& v, std::size_t row, bool to_cpu) noexcept {
-    const bool e2h = v.percpu->e2h;
+/// A register of a bound vCPU's that this CPU holds: all of EL1's go through memory, as at a switch. `value`: what it becomes.
+void through_memory(Vcpu& v, std::uint64_t& in_context, const std::uint64_t* value) noexcept {
     const auto daif = mask_interrupts();
-    resume_guest_timer(v);
-    v.context.for_each<Policy::on_bind>([&]<std::size_t I>(std::uint64_t& value) {
-        if (I != row) return;
-        if (to_cpu) e2h ? write_row<I, true>(value) : write_row<I, false>(value);
-        else value = e2h ? read_row<I, true>() : read_row<I, false>();
-    });
-    pause_guest_timer(v, v.work);
+    save_el1(v);
+    if (value != nullptr) in_context = *value;
+    load_el1_again(v);
+    isb();
     restore_interrupts(daif);
-}
-
-/// How far the hardware is ahead of the instruction that is outstanding.
-auto moved(const Vcpu& v) noexcept -> std::uint64_t {
-    using Kind = Pending::Kind;
-    const auto k = v.pending.kind;
-    if (k == Kind::hypercall) return 4;
-    return k == Kind::power_on || k == Kind::suspend ? v.pending.moved : 0;
 }
 
 auto find_for(const Vcpu& v, reg::Id id) noexcept -> Result<reg::Position> {
@@ -165,7 +153,7 @@ auto Arch::get(Vcpu& v, reg::Id id, bool high) noexcept -> Result<std::uint64_t>
     if (!at) return at.error();
     if (v.percpu != nullptr) {
         const auto policy = reg::facts<registers>[at->fact].policy;
-        if (policy == Policy::on_bind) transfer(v, at->row, false);
+        if (policy == Policy::on_bind) through_memory(v, v.context.at(*at), nullptr);
         if (policy == Policy::vector && !v.has(Vcpu::switch_fp)) save_fp(v);
     }
     // While an exit is outstanding the program counter is the instruction's own.
@@ -190,10 +178,11 @@ auto Arch::set(Vcpu& v, reg::Id id, std::uint64_t value, bool high) noexcept -> 
     if (v.percpu != nullptr && r.policy == Policy::vector && !v.has(Vcpu::switch_fp)) save_fp(v);
     if (at->row == index<"PC">) value += moved(v);
     if (at->row == index<"V">) set_vector(v, at->element, high ? v.context.raw<"V">(at->element) : value, high ? value : v.context.raw<"V">(at->element, true));
-    else v.context.at(*at) = (value & r.writable) | (r.reset & ~r.writable);
+    else if (value = (value & r.writable) | (r.reset & ~r.writable); v.percpu != nullptr && r.policy == Policy::on_bind) through_memory(v, v.context.at(*at), &value);
+    else v.context.at(*at) = value;
     if (at->row == index<"CNTP_CTL_EL0">) v.set(Vcpu::physical_timer_on, (value & 3) == 1 || v.physical_line);  // a line that is up comes down at the next entry
     if (v.percpu == nullptr) return {};
-    if (r.policy == Policy::on_bind) transfer(v, at->row, true);
+    if (r.policy == Policy::trapped) load_debug(v);  // it may be one of those
     if (r.policy == Policy::vector && !v.has(Vcpu::switch_fp)) load_fp(v);
     return {};
 }

@@ -43,6 +43,16 @@ axvcpu_sve_load:
     predicates ldr
     ret
 
+/// void axvcpu_sve_clear(): what axvcpu_fp_clear leaves, P0-P15 and FFR. Requires: SVE not trapped at EL2. Budget: 18.
+    .globl  axvcpu_sve_clear
+    .type   axvcpu_sve_clear, %function
+axvcpu_sve_clear:
+    .irp    n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15
+    pfalse  p\n\().b
+    .endr
+    wrffr   p0.b
+    ret
+
 /// auto axvcpu_sve_length() -> bytes of a vector at the length that ZCR_EL2 gives.
     .globl  axvcpu_sve_length
     .type   axvcpu_sve_length, %function

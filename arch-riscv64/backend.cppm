@@ -349,6 +349,8 @@ auto axvcpu_enter(SwitchState*) noexcept -> SwitchState*;
 auto axvcpu_enter_fast(SwitchState*) noexcept -> SwitchState*;
 void axvcpu_fp_save(Context*) noexcept;
 void axvcpu_fp_load(const Context*) noexcept;
+void axvcpu_fp_clear() noexcept;
+void axvcpu_vector_clear() noexcept;
 auto axvcpu_fp_switch(Context* from, const Context* to, void* state, std::uint32_t let_go, std::uint64_t sie) noexcept -> bool;
 void axvcpu_fp_save_host(std::uint64_t*) noexcept;
 void axvcpu_fp_load_host(const std::uint64_t*) noexcept;

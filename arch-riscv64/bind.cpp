@@ -131,6 +131,20 @@ namespace {
     save_registers(v, work);
     if ((work & Vcpu::switch_fp) == 0) save_fp(v);
 }
+
+/// Nothing of a guest stays in a hart that it has left. Requires: it has been saved, HS-mode's registers are its still.
+void clear_guest(const Vcpu& v, const PerCpu& cpu) noexcept {
+    constexpr auto clear = []<std::size_t I>(std::uint64_t&) __attribute__((always_inline)) { write_row<I>(0); };
+    auto& context = const_cast<Vcpu&>(v).context;  // each_row() wants one; nothing is written there
+    each_row<Feature::base>(context, clear);
+    if (cpu.has(Feature::aia)) each_row<Feature::aia>(context, clear);
+    if (v.has(Vcpu::has_sstc)) write<"vstimecmp">(no_deadline);
+    if (v.has(Vcpu::switch_fp)) return;  // the host's are there
+    with_fp([&] {
+        axvcpu_fp_clear();
+        if (v.has(Vcpu::has_vector)) axvcpu_vector_clear();
+    });
+}
 }  // namespace
 
 /// A vCPU that has been saved is nobody's: after a terminal exit it is off.
@@ -158,9 +172,7 @@ void Arch::unbind(Vcpu& v, CpuId here) noexcept {
     auto& cpu = *v.percpu;
     const auto sie = mask_interrupts();
     save_guest(v);
-    if (v.has(Vcpu::has_sstc)) write<"vstimecmp">(no_deadline);
-    write<"vsatp">(0);
-    write<"vsie">(0);  // hie, too: the host's WFI would not wait while what is enabled there is pending
+    clear_guest(v, cpu);  // vsie, and with it hie, too: the host's WFI would not wait while what is enabled there is pending
     restore_host(cpu);
     const auto next = let_go(v);
     cpu.bound = nullptr;

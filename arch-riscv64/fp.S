@@ -30,6 +30,16 @@ axvcpu_fp_load:
     fscsr   t0
     ret
 
+/// void axvcpu_fp_clear(void): f0-f31 and fcsr are 0 then. Requires: sstatus.FS not off. Budget: 34.
+    .globl  axvcpu_fp_clear
+    .type   axvcpu_fp_clear, %function
+axvcpu_fp_clear:
+    .irp    n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31
+    fmv.d.x f\n, zero
+    .endr
+    fscsr   zero
+    ret
+
 /// bool axvcpu_fp_switch(Context* from, const Context* to, std::atomic<State>*, State, sie): the end of a switch. Saves f of `from` where
 /// they are dirty, stores its state by release, loads f of `to`, sets sie in sstatus. Gives true. Clobbers: t0-t2, f0-f31, fcsr.
     .globl  axvcpu_fp_switch

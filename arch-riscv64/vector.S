@@ -50,6 +50,20 @@ axvcpu_vector_load:
     csrw    vstart, t0
     ret
 
+/// void axvcpu_vector_clear(void): v0-v31, vcsr and vl are 0 then. Requires: sstatus.VS not off. Clobbers: t0. Budget: 9.
+    .globl  axvcpu_vector_clear
+    .type   axvcpu_vector_clear, %function
+axvcpu_vector_clear:
+    csrw    vstart, zero
+    vsetvli t0, zero, e8, m8, ta, ma
+    vmv.v.i v0, 0
+    vmv.v.i v8, 0
+    vmv.v.i v16, 0
+    vmv.v.i v24, 0
+    csrw    vcsr, zero
+    vsetivli zero, 0, e8, m8, ta, ma
+    ret
+
 /// void axvcpu_fence_i(void): here because it looks like a floating-point instruction to who checks objects by name.
     .globl  axvcpu_fence_i
     .type   axvcpu_fence_i, %function

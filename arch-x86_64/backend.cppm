@@ -191,6 +191,7 @@ void axvcpu_enter(SwitchState*) noexcept;
 void axvcpu_vmsave(std::uint64_t block) noexcept;
 void axvcpu_fp_save(Context*) noexcept;
 void axvcpu_fp_load(const Context*) noexcept;
+void axvcpu_fp_clear() noexcept;
 void axvcpu_fp_save_host(void*) noexcept;
 void axvcpu_fp_load_host(const void*) noexcept;
 }

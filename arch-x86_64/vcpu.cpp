@@ -156,7 +156,10 @@ void Arch::unbind(Vcpu& v, CpuId here) noexcept {
     auto& cpu = *v.percpu;
     if (here != v.cpu()) [[unlikely]] return;
     const auto flag = mask_interrupts();
-    if (!v.switch_fp) axvcpu_fp_save(&v.context);
+    if (!v.switch_fp) {
+        axvcpu_fp_save(&v.context);
+        axvcpu_fp_clear();  // nothing of a guest stays in a CPU that it has left
+    }
     move_debug<false>(cpu.host_debug, v.context);
     if (cpu.has_tsc_aux) write<"TSC_AUX">(cpu.host_tsc_aux);
     cpu.bound = nullptr;

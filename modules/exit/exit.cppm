@@ -12,7 +12,7 @@ namespace exit {
 
 // Instruction exits: end in exactly one of complete(), fail(), retry(); running again without one of them retries.
 
-/// The guest called the hypervisor. `number` and `args` are the calling convention's registers, narrowed as it says.
+/// The guest called the hypervisor. `number` and `args` are the calling convention's registers, narrowed where it says so.
 struct Hypercall { std::uint64_t number; std::array<std::uint64_t, 6> args; bool secure; };  // secure: by the call to the secure side
 /// A load from an address outside the VM's memory. `width`: bytes (1, 2, 4, 8). An instruction of several accesses gives one
 /// exit for each: this is number `part` (from 0) of `parts`.

@@ -134,6 +134,7 @@ private:
     auto type(Entry e) const noexcept -> MemoryType;
     inline auto table(HostPhysAddr a) const noexcept -> Entry* { return static_cast<Entry*>(hal_->phys_to_virt(a)); }
     auto find(GuestPhysAddr) const noexcept -> Place;                        // the entry at which a walk ends
+    auto find_at_once(GuestPhysAddr) const noexcept -> Place;
     auto place(GuestPhysAddr, std::uint64_t level) noexcept -> Result<Entry*>;  // makes the tables down to `level`
     auto split(Place) noexcept -> Result<void>;
     using Visit = void (*)(void*, Place, GuestPhysAddr) noexcept;

@@ -35,6 +35,33 @@ TEST_CASE("a hypercall carries its arguments, completes with a value, and moves 
     CHECK(expect<exit::Hypercall>(b).args[0] == 0x1234'5678'9ABC'DEF0);
 }
 
+GUEST(narrow_call, "mov x0, #-1\nmovk x0, #0x8600, lsl #16\nmovk x0, #1\nmov x1, #-2\nmov x6, #-7\nhvc #0\nmov x1, x0\n" REPORT
+                   "mov x0, #-1\nmovk x0, #0x8600, lsl #16\nmovk x0, #1\nmov x1, #-2\nhvc #1\nmovz w0, #0x9600, lsl #16\nmov x1, #-2\nsmc #0\nmov x1, x6\n" REPORT);
+
+TEST_CASE("a fast 32-bit call is narrowed, whether or not it is tried again; the guest's registers are not", "[call][A10]") {
+    Machine m(narrow_call, 0, {.policy = {.secure_calls = true}});
+    auto b = percpu().bind(m.vcpu());
+    for (int tries = 0; tries < 3; ++tries) {
+        const auto h = expect<exit::Hypercall>(b);
+        CHECK(h.number == 0x8600'0001);
+        CHECK(h.args[0] == 0xFFFF'FFFE);
+        CHECK(h.args[5] == 0xFFFF'FFF9);
+        CHECK_FALSE(h.secure);
+        CHECK(get<"PC">(m) == m.at(narrow_call).value + 20);
+        if (tries == 1) REQUIRE(b.retry());
+    }
+    REQUIRE(b.complete(0x1'0000'0005));
+    CHECK(expect<exit::Hypercall>(b).args[0] == 0x1'0000'0005);  // a 64-bit call again
+    REQUIRE(b.complete());
+    CHECK(expect<exit::Hypercall>(b).args[0] == ~std::uint64_t{1});  // HVC #1 is none of SMCCC's
+    REQUIRE(b.complete());
+    const auto h = expect<exit::Hypercall>(b);
+    CHECK(h.secure);
+    CHECK(h.args[0] == 0xFFFF'FFFE);
+    REQUIRE(b.fail());
+    CHECK(expect<exit::Hypercall>(b).args[0] == ~std::uint64_t{6});
+}
+
 TEST_CASE("retry executes the instruction again, and so does run without an answer", "[call][A2]") {
     Machine m(call_guest);
     auto b = percpu().bind(m.vcpu());

@@ -37,7 +37,7 @@ TEST_CASE("calls that are answered inside, by HVC and by SMC alike", "[psci][A7]
     struct Row { std::uint64_t function, x1, x2; std::int64_t expected; };
     const auto row = GENERATE(Row{0x8400'0000, 0, 0, 0x1'0001}, Row{0x8000'0000, 0, 0, 0x1'0001}, Row{0x8400'000A, 0x8400'0008, 0, 0},
                               Row{0x8400'000A, 0xC400'0010, 0, -1}, Row{0x8400'0006, 0, 0, 2}, Row{0x8400'0005, 0, 0, -1},
-                              Row{0xC400'0004, 0, 0, 0}, Row{0xC400'0004, 1, 0, 1}, Row{0xC400'0004, 0x99, 0, -2}, Row{0xC400'0004, 0, 4, -2},
+                              Row{0xC400'0004, 0, 0, 0}, Row{0xC400'0004, 1, 0, 1}, Row{0xC400'0004, 0x99, 0, -2}, Row{0xC400'0004, 0, 4, -2}, Row{0xC400'0004, 1 << 30, 0, -2},
                               Row{0xC400'0003, 0, ram_base.value, -4}, Row{0xC400'0003, 0x55, ram_base.value, -2},
                               Row{0xC400'0003, 1, 0x1000, -9}, Row{0xC400'0003, 1, ram_base.value + 2, -9}, Row{0x8400'0013, 0, 0, -1},
                               Row{0xC400'0012, 5, 0, -2}, Row{0xC400'0001, 0x8000'0000, 0, -2}, Row{0x8000'0001, 0x8000'0000, 0, 0},

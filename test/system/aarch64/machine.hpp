@@ -74,6 +74,17 @@ template <unsigned N> [[gnu::always_inline]] inline void marker() noexcept { asm
 }
 inline constexpr reg::Id host_owned_id = arch::registers[arch::index<"HCR_EL2">].id(), read_only_id = arch::registers[arch::index<"ESR_EL2">].id();
 
+// For "after an unbinding ...": a row of the table as the CPU has it, and what is there when no vCPU is bound.
+template <std::size_t I> auto cold_register() -> std::uint64_t { return (arch::read<"HCR_EL2">() >> 34 & 1) != 0 ? arch::read_row<I, true>() : arch::read_row<I, false>(); }
+inline auto given_back(std::string_view name) -> bool { return name == "ZCR_EL1"; }  // out of reach where the host has SVE trapped
+inline auto after_unbind(std::string_view) -> std::uint64_t { return 0; }
+inline constexpr std::size_t vector_words = 64;
+[[gnu::always_inline]] inline void read_vectors(std::uint64_t* to) {
+    asm volatile(".irp n,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31\nstr q\\n, [%0, #16 * \\n]\n.endr" ::"r"(to) : "memory");
+}
+inline void plant_priorities() { arch::write<"ICH_AP1R0_EL2">(1 << 3); }
+inline auto left_priorities() -> std::uint64_t { return arch::read<"ICH_AP1R0_EL2">() | arch::read<"ICH_AP0R0_EL2">(); }
+
 }  // namespace harness
 
 /// A guest payload, beside its test. Starts with x0 = arg, MMU off, at EL1.
