@@ -12,17 +12,19 @@ MIB = 1 << 20
 
 
 class Machine:
-    """What differs between the machines that QEMU makes. `start`: what the runtime prints on the guest's console before anything of
+    """What differs between the machines that QEMU makes. `in_guest`: true for gdb while a guest runs that has set nothing up yet. `start`: what the runtime prints on the guest's console before anything of
     the guest's; what comes before it is the firmware's."""
 
-    def __init__(self, qemu, machine, cpu, ram, report, start=None):
-        self.qemu, self.machine, self.cpu, self.ram, self.report, self.start = qemu, machine, cpu, ram, report, start
+    def __init__(self, qemu, machine, cpu, ram, report, in_guest, start=None):
+        self.qemu, self.machine, self.cpu, self.ram, self.report, self.in_guest, self.start = qemu, machine, cpu, ram, report, in_guest, start
 
 
 MACHINES = {
-    "aarch64": Machine("qemu-system-aarch64", "virt,virtualization=on,gic-version=3", "max", 0x4000_0000, ["-serial", "chardev:report"]),
-    "riscv64": Machine("qemu-system-riscv64", "virt", "rv64,h=true,v=true,vlen=256", 0x8000_0000, ["-device", "pci-serial,chardev=report"], b"\n@start\n"),
-    "x86_64": Machine("qemu-system-x86_64", "pc", "max", 0, ["-serial", "chardev:report", "-device", "isa-debug-exit,iobase=0xf4,iosize=4"], b"\n@start\n"),
+    "aarch64": Machine("qemu-system-aarch64", "virt,virtualization=on,gic-version=3", "max", 0x4000_0000, ["-serial", "chardev:report"], "($cpsr & 0xc) == 4"),
+    "riscv64": Machine("qemu-system-riscv64", "virt", "rv64,h=true,v=true,vlen=256", 0x8000_0000, ["-device", "pci-serial,chardev=report"], "($priv & 4) != 0",
+                       b"\n@start\n"),
+    "x86_64": Machine("qemu-system-x86_64", "pc", "max", 0, ["-serial", "chardev:report", "-device", "isa-debug-exit,iobase=0xf4,iosize=4"], "1",
+                      b"\n@start\n"),
 }
 BLOB_OFFSET = 0x800_0000
 
@@ -193,16 +195,16 @@ def debug(options, process, image):
             say(f"QEMU ended with status {process.returncode}: see above")
             return 1
         time.sleep(0.02)
-    commands = ["set pagination off", f"target remote {options.gdb_socket}", f"thbreak *{elf_entry(image):#x}", "continue"]
+    script = ["set pagination off", "set confirm off", f"target remote {options.gdb_socket}",
+              f"if $pc != {elf_entry(image):#x}", f"thbreak *{elf_entry(image):#x}", "continue", "end"]  # firmware comes first
     if not options.bare:
         if elf_entry(options.image) is not None:
-            commands.insert(0, f'add-symbol-file "{os.path.abspath(options.image)}"')
-        # At that address the hypervisor may have code of its own: stop at EL1 only.
-        commands.append(f"hbreak *{guest_entry(options):#x}" + (" if ($cpsr & 0xc) == 4" if options.arch == "aarch64" else ""))
-    arguments = [gdb, "-q", image, "-iex", "set confirm off"]
-    for c in commands:
-        arguments += ["-ex", c]
-    status = subprocess.call(arguments + options.gdb_argument)
+            script.append(f'add-symbol-file "{os.path.abspath(options.image)}"')
+        # The hypervisor may have code of its own at that address.
+        script.append(f"hbreak *{guest_entry(options):#x} if {MACHINES[options.arch].in_guest}")
+    with open(options.gdb_socket + ".script", "w") as f:
+        f.write("\n".join(script) + "\n")
+    status = subprocess.call([gdb, "-q", image, "-x", f.name, *options.gdb_argument])
     return 1 if status else 0
 
 
@@ -255,7 +257,8 @@ def run(options):
     os.close(write_end)
     try:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, interrupt)
+            if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:  # nohup
+                signal.signal(number, interrupt)
         if options.debug:
             how = "debug"
             threading.Thread(target=pump, args=(process, read_end, report, options, None), daemon=True).start()
