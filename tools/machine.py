@@ -230,8 +230,14 @@ def main():
         return run(options)
 
 
+PARENT = os.getpid()
+
+
 def end_with_parent():
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: no machine is left behind, whatever ends this program
+    """No machine is left behind, whatever ends this program."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    if os.getppid() != PARENT:
+        os._exit(1)
 
 
 def interrupt(*_):
