@@ -2,25 +2,29 @@
 """Starts the example hypervisor in QEMU with a guest, and turns what it says into output and a status.
 
 The guest's console goes to stdout byte for byte; the hypervisor's own lines go to stderr. Its lines that start with '@' are for
-this program: '@vm N END REASON=COUNT...' and '@exit STATUS'."""
-import argparse, os, re, select, shutil, signal, subprocess, sys, termios, time
+this program: '@vm N END REASON=COUNT...', '@cost TICKS-IN-THE-HOST TICKS-IN-GUESTS TICKS-A-SECOND' and '@exit STATUS'."""
+import os, signal
+signal.signal(signal.SIGINT, lambda *_: os._exit(130))  # until QEMU runs
+import argparse, ctypes, re, select, shutil, struct, subprocess, sys, tempfile, termios, threading, time
 
 ROOT = os.environ["AX_ROOT"]
 MIB = 1 << 20
 
 
 class Machine:
-    """What differs between the machines that QEMU makes. `start`: what the runtime prints on the guest's console before anything of
+    """What differs between the machines that QEMU makes. `in_guest`: true for gdb while a guest runs that has set nothing up yet. `start`: what the runtime prints on the guest's console before anything of
     the guest's; what comes before it is the firmware's."""
 
-    def __init__(self, qemu, machine, cpu, ram, report, start=None):
-        self.qemu, self.machine, self.cpu, self.ram, self.report, self.start = qemu, machine, cpu, ram, report, start
+    def __init__(self, qemu, machine, cpu, ram, report, in_guest, start=None):
+        self.qemu, self.machine, self.cpu, self.ram, self.report, self.in_guest, self.start = qemu, machine, cpu, ram, report, in_guest, start
 
 
 MACHINES = {
-    "aarch64": Machine("qemu-system-aarch64", "virt,virtualization=on,gic-version=3", "max", 0x4000_0000, ["-serial", "chardev:report"]),
-    "riscv64": Machine("qemu-system-riscv64", "virt", "rv64,h=true,v=true,vlen=256", 0x8000_0000, ["-device", "pci-serial,chardev=report"], b"\n@start\n"),
-    "x86_64": Machine("qemu-system-x86_64", "pc", "max", 0, ["-serial", "chardev:report", "-device", "isa-debug-exit,iobase=0xf4,iosize=4"], b"\n@start\n"),
+    "aarch64": Machine("qemu-system-aarch64", "virt,virtualization=on,gic-version=3", "max", 0x4000_0000, ["-serial", "chardev:report"], "($cpsr & 0xc) == 4"),
+    "riscv64": Machine("qemu-system-riscv64", "virt", "rv64,h=true,v=true,vlen=256", 0x8000_0000, ["-device", "pci-serial,chardev=report"], "($priv & 4) != 0",
+                       b"\n@start\n"),
+    "x86_64": Machine("qemu-system-x86_64", "pc", "max", 0, ["-serial", "chardev:report", "-device", "isa-debug-exit,iobase=0xf4,iosize=4"], "1",
+                      b"\n@start\n"),
 }
 BLOB_OFFSET = 0x800_0000
 
@@ -51,6 +55,8 @@ def command(options, report_fd):
         words.append("irqchip=aia")
     if options.fast:
         words.append("fast=1")
+    if options.demo or options.stats:
+        words.append("stats=1")
     if options.flat:
         words.append(f"flat={int(options.flat, 0):#x}")
     if options.passthrough:
@@ -89,7 +95,7 @@ class Report:
     """The hypervisor's own lines."""
 
     def __init__(self, image):
-        self.image, self.rest, self.status, self.vms = image, b"", None, []
+        self.image, self.rest, self.status, self.vms, self.cost = image, b"", None, [], None
 
     def feed(self, data):
         *lines, self.rest = (self.rest + data).split(b"\n")
@@ -99,6 +105,8 @@ class Report:
                 self.status = int(m[1])
             elif m := re.fullmatch(r"@vm (\d+) (\w+) ?(.*)", line):
                 self.vms.append((int(m[1]), m[2], m[3]))
+            elif m := re.fullmatch(r"@cost (\d+) (\d+) (\d+)", line):
+                self.cost = tuple(int(g) for g in m.groups())
             elif m := re.fullmatch(r"  at (0x[0-9a-f]+)", line):
                 print("  at " + symbol(self.image, m[1]), file=sys.stderr, flush=True)
             elif line:
@@ -144,19 +152,60 @@ def summary(report, facts, started, options):
     print("\n== summary")
     if "user_space" in facts:
         print(f"boot to user space: {facts['user_space'] - started:.1f} s of this machine's time, {facts.get('guest_uptime', '?')} s of the guest's")
+    exits = 0
     for number, end, reasons in report.vms:
         counts = [r.split("=") for r in reasons.split()]
         total = sum(int(c) for _, c in counts)
+        exits += total
         print(f"vm{number}: {end}, {total} exits: " + ", ".join(f"{name} {c}" for name, c in sorted(counts, key=lambda p: -int(p[1]))))
+    if report.cost and exits:
+        host, guests, frequency = report.cost
+        print(f"cost: {host / frequency * 1e6 / exits:.1f} us an exit on this emulator, from leaving the guest to entering one; "
+              f"{host / frequency:.2f} s of the CPUs' time for exits, {guests / frequency:.2f} s in guests")
     sys.stdout.flush()
 
 
+def elf_entry(path):
+    with open(path, "rb") as f:
+        head = f.read(64)
+    return struct.unpack_from("<Q", head, 24)[0] if head[:4] == b"\x7fELF" else None
+
+
+def guest_entry(options):
+    """Where the guest starts, as examples/hypervisor/loader.cpp has it."""
+    if options.flat:
+        return int(options.flat, 0)
+    entry = elf_entry(options.image)
+    if entry is None:
+        with open(options.image, "rb") as f:
+            text_offset = struct.unpack_from("<Q", f.read(16), 8)[0]
+        entry = MACHINES[options.arch].ram + text_offset + (0x20_0000 if options.arch == "aarch64" else 0)
+    return entry
+
+
 def debug(options, process, image):
+    """gdb on this terminal. Ctrl-C is gdb's: this process does not mind it, and QEMU is in a session of its own."""
     gdb = shutil.which("gdb-multiarch") or shutil.which("gdb")
     if not gdb:
         say("no gdb here: install gdb-multiarch")
         return 1
-    return subprocess.call([gdb, "-q", image, "-ex", f"target remote {options.gdb_socket}"])
+    signal.signal(signal.SIGINT, lambda *_: None)
+    while not os.path.exists(options.gdb_socket):
+        if process.poll() is not None:
+            say(f"QEMU ended with status {process.returncode}: see above")
+            return 1
+        time.sleep(0.02)
+    script = ["set pagination off", "set confirm off", f"target remote {options.gdb_socket}",
+              f"if $pc != {elf_entry(image):#x}", f"thbreak *{elf_entry(image):#x}", "continue", "end"]  # firmware comes first
+    if not options.bare:
+        if elf_entry(options.image) is not None:
+            script.append(f'add-symbol-file "{os.path.abspath(options.image)}"')
+        # The hypervisor may have code of its own at that address.
+        script.append(f"hbreak *{guest_entry(options):#x} if {MACHINES[options.arch].in_guest}")
+    with open(options.gdb_socket + ".script", "w") as f:
+        f.write("\n".join(script) + "\n")
+    status = subprocess.call([gdb, "-q", image, "-x", f.name, *options.gdb_argument])
+    return 1 if status else 0
 
 
 def main():
@@ -172,8 +221,30 @@ def main():
         p.add_argument("--" + name, type=int, default=value)
     for name in ("shell", "stats", "demo", "debug", "icount", "fast", "single"):
         p.add_argument("--" + name, action="store_true")
+    p.add_argument("--gdb-argument", action="append", default=[])
     options = p.parse_args()
-    options.gdb_socket = f"{ROOT}/build/gdb.{os.getpid()}"
+    if not options.debug:
+        return run(options)
+    with tempfile.TemporaryDirectory() as place:  # a socket's path is short
+        options.gdb_socket = f"{place}/gdb"
+        return run(options)
+
+
+PARENT = os.getpid()
+
+
+def end_with_parent():
+    """No machine is left behind, whatever ends this program."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    if os.getppid() != PARENT:
+        os._exit(1)
+
+
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+
+def run(options):
     read_end, write_end = os.pipe()
     argv, image = command(options, write_end)
     if os.environ.get("AX_VERBOSE"):
@@ -184,14 +255,19 @@ def main():
     interactive = options.shell
     try:
         process = subprocess.Popen(argv, stdin=None if interactive else subprocess.DEVNULL,
-                                   stdout=None if interactive else subprocess.PIPE, pass_fds=[write_end], start_new_session=not interactive)
+                                   stdout=None if interactive else subprocess.PIPE, pass_fds=[write_end], start_new_session=not interactive,
+                                   preexec_fn=end_with_parent)
     except FileNotFoundError:
         say("QEMU is not here: run ax setup")
         return 1
     os.close(write_end)
-    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
     try:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:  # nohup
+                signal.signal(number, interrupt)
         if options.debug:
+            how = "debug"
+            threading.Thread(target=pump, args=(process, read_end, report, options, None), daemon=True).start()
             return debug(options, process, image)
         how, facts = pump(process, read_end, report, options, started + options.timeout if options.timeout else None)
     except KeyboardInterrupt:

@@ -1,9 +1,11 @@
 #!/bin/bash
 # What a fresh machine needs: packages, pinned sources, guests, sysroots. Each step does nothing when it is done already.
-# Usage: setup.sh packages | sources | lint | guest ARCH | sysroot ARCH | all [--offline] | where guest|sysroot ARCH ; several steps may follow each other.
+# Usage: setup.sh packages | sources | lint | gdb | guest ARCH | sysroot ARCH | all [--offline] | where guest|sysroot ARCH ; several steps may follow each other.
 set -euo pipefail
 root=${AX_ROOT:?} cache=${AX_CACHE:?}
 offline=
+trap 'exit 130' INT   # and through EXIT: nothing half-made stays
+trap 'exit 143' TERM
 failed() { echo "ax: $*" >&2; exit 1; }
 say() { echo "ax: $*" >&2; }
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; elif command -v sudo >/dev/null; then sudo "$@"; else failed "packages must be installed: run this as root, or install sudo"; fi; }
@@ -25,10 +27,22 @@ check_versions() {
   v=$(qemu-system-aarch64 --version | sed -n '1s/.*version \([0-9.]*\).*/\1/p') && version_at_least "$v" 10.0 || failed "QEMU $v is too old: 10.0 or later is needed"
 }
 
-have_all() {
+missing() {  # names, nothing when all is there
   local t
-  for t in "${tools[@]}"; do command -v "$t" >/dev/null || return 1; done
-  [ -f /usr/lib/llvm-22/share/libc++/v1/std.cppm ] && ls /usr/lib/llvm-22/lib/clang/22/lib/linux/libclang_rt.asan-* >/dev/null 2>&1
+  for t in "${tools[@]}"; do command -v "$t" >/dev/null || echo "$t"; done
+  [ -f /usr/lib/llvm-22/share/libc++/v1/std.cppm ] || echo "libc++-22's std.cppm"
+  ls /usr/lib/llvm-22/lib/clang/22/lib/linux/libclang_rt.asan-* >/dev/null 2>&1 || echo "clang-22's sanitizers"
+}
+missing_list() { local all; all=$(missing | tr '\n' ,); all=${all%,}; echo "${all//,/, }"; }
+
+# A gdb that knows the guests' architectures; Debian's plain one knows this machine's only.
+have_gdb() { command -v gdb-multiarch >/dev/null || gdb -nx -batch -ex 'set architecture aarch64' -ex 'set architecture riscv:rv64' 2>&1 | { ! grep -q Undefined; }; }
+install_gdb() {
+  have_gdb && return
+  [ -z "$offline" ] || failed "gdb-multiarch is missing, and --offline forbids to install it"
+  command -v apt-get >/dev/null || failed "gdb-multiarch is missing: install it, then try again"
+  say "installing gdb-multiarch with apt"
+  as_root apt-get install -y -qq --no-install-recommends gdb-multiarch >&2 || failed "gdb-multiarch cannot be installed: see above"
 }
 
 mirror() {  # from apt itself, not from a file's name
@@ -36,11 +50,12 @@ mirror() {  # from apt itself, not from a file's name
 }
 
 install_packages() {
-  have_all && { check_versions; return; }
-  [ -z "$offline" ] || failed "packages are missing, and --offline forbids to install them: ${packages[*]} ${packages_backports[*]}"
-  . /etc/os-release
+  [ -n "$(missing)" ] || { check_versions; return; }
+  [ -z "$offline" ] || failed "packages are missing, and --offline forbids to install them: $(missing_list)"
+  local ID= VERSION_ID= VERSION_CODENAME=
+  [ ! -r /etc/os-release ] || . /etc/os-release
   case "${ID:-}-${VERSION_ID:-}" in debian-12|debian-13) ;; *)
-    failed "this is no Debian 12 or 13: install clang, lld, llvm, libc++ 22, Meson 1.7, ninja, QEMU 10 (aarch64, riscv64, x86_64), OpenSBI, python3, cpio and xz, then try again" ;; esac
+    failed "this is no Debian 12 or 13, and these are missing: $(missing_list); install them (LLVM 22, Meson 1.7, QEMU 10.0 or later), then try again" ;; esac
   local codename=$VERSION_CODENAME list=/etc/apt/sources.list.d/axvcpu.list site
   say "installing packages (clang 22, Meson, QEMU) with apt"
   export DEBIAN_FRONTEND=noninteractive
@@ -56,12 +71,12 @@ install_packages() {
     printf %s "$suites" | as_root tee "$list" >/dev/null
     as_root apt-get update -qq >&2 || failed "apt-get update failed with $list"
   fi
-  local log; log=$(mktemp)
+  local log; log=$(mktemp); trap "rm -f '$log'" EXIT
   { as_root apt-get install -y -qq --no-install-recommends -t "$codename-backports" "${packages_backports[@]}" || [ "$codename" = trixie ] &&
     as_root apt-get install -y -qq --no-install-recommends "${packages[@]}" "${packages_backports[@]}"; } >"$log" 2>&1 || { tail -n 5 "$log" >&2; rm -f "$log"; failed "apt-get install failed: see above"; }
-  rm -f "$log"
+  rm -f "$log"; trap - EXIT
   hash -r
-  have_all || failed "packages are still missing after apt-get install"
+  [ -z "$(missing)" ] || failed "these are still missing after apt-get install: $(missing_list)"
   check_versions
 }
 
@@ -91,6 +106,7 @@ entry() {
   if ! [ -d "$place" ]; then
     local free; free=$(df -Pm "$cache" | awk 'NR == 2 {print $4}')
     ((free > 1500)) || failed "$cache has only $free MiB left: make room for 1500, or set AX_CACHE"
+    rm -rf "$cache"/.part.*   # what a killed set-up has left: its lock is gone, so it is
     local part; part=$(mktemp -d "$cache/.part.XXXXXX")
     trap "rm -rf '$part'" EXIT
     "$1" "$part" "${@:2}"
@@ -105,7 +121,7 @@ recipe() { cat "$@" | sha256sum | cut -c1-12; }
 # Sources from Debian's source packages, under the names that the wraps expect; checked by hash.
 sources_key=3
 fetch_sources() {
-  local part=$1 work; work=$(mktemp -d); 
+  local part=$1 work=$1/.apt
   say "fetching sources (Catch2, libfdt, Zydis, fmt)"
   (cd "$part" && private_apt "$work" source --download-only --tar-only catch2/bookworm-backports device-tree-compiler/trixie zydis/trixie zycore-c/trixie fmtlib/trixie >/dev/null) || failed "Debian's sources cannot be fetched: check the network"
   rm -rf "$work"
@@ -120,11 +136,15 @@ fetch_sources() {
   done
 }
 sources() {
-  local f
+  local f to part
   entry "sources-$sources_key" fetch_sources
   mkdir -p "$root/subprojects/packagecache"
   for f in "$cache/sources-$sources_key"/*.tar.*; do
-    cmp -s "$f" "$root/subprojects/packagecache/${f##*/}" || cp "$f" "$root/subprojects/packagecache/"
+    to=$root/subprojects/packagecache/${f##*/}
+    cmp -s "$f" "$to" && continue
+    part=$to.part; trap 'rm -f "$part"' EXIT
+    cp "$f" "$part" && mv "$part" "$to"
+    trap - EXIT
   done
 }
 
@@ -148,6 +168,7 @@ while (($#)); do
     packages) install_packages ;;
     sources) sources ;;
     lint) install_lint ;;
+    gdb) install_gdb ;;
     guest) guest "$2"; shift ;;
     sysroot) sysroot "$2"; shift ;;
     where) case $2 in guest) echo "$cache/$(guest_name "$3")" ;; sysroot) echo "$cache/$(sysroot_name "$3")" ;; esac; shift 2 ;;

@@ -46,6 +46,7 @@ struct Options {
     std::optional<std::uint64_t> flat;
     bool passthrough_interrupts = false, passthrough_timer = false;
     bool aia = false;            ///< RISC-V: the guests have IMSICs and an APLIC, not a PLIC
+    bool stats = false;          ///< the time of exits is measured
     bool fast = false;           ///< the VMs' calls are shown to Host::fast_exit first
     std::uint64_t seed = 1;
     std::string_view guest_arguments;
@@ -158,7 +159,8 @@ inline auto Guest::handle(Thread& t, Vcpu<Host>::Bound& on_cpu, const Exit& e) n
 }
 
 /// The scheduler: each CPU takes the next ready vCPU, for `slice` ticks while others wait.
-[[noreturn]] void schedule_forever(unsigned cpu) noexcept;
+[[noreturn]] void schedule_forever(unsigned cpu, bool measured) noexcept;
+void print_cost() noexcept;  // "@cost TICKS-IN-THE-HOST TICKS-IN-GUESTS TICKS-A-SECOND"
 void make_ready(Thread&) noexcept;
 auto guest(unsigned number) noexcept -> Guest*;
 auto guests() noexcept -> unsigned;

@@ -62,7 +62,7 @@ auto Guest::load_image() noexcept -> std::optional<Extent> {
     Extent all{~std::uint64_t{0}, 0};
     for (unsigned i = 0; i < elf.phnum; ++i) {
         const auto p = read_at<ProgramHeader>(kernel, elf.phoff + i * std::uint64_t{elf.phentsize});
-        if (p.type != 1) continue;  // PT_LOAD
+        if (p.type != 1 || p.memsz == 0) continue;  // PT_LOAD
         if (p.offset > kernel.size || p.filesz > kernel.size - p.offset) return std::nullopt;
         if (!place({p.paddr}, kernel.data() + p.offset, p.filesz)) return std::nullopt;
         if (p.memsz > ram_base.value + ram_[0].size - p.paddr) return std::nullopt;
@@ -78,14 +78,21 @@ auto Guest::load() noexcept -> bool {
         say({"hypervisor: the image cannot be loaded: ", why, "\n"});
         return false;
     };
-    if (!image || image->end > ram_base.value + ram_[0].size) return refuse("it does not fit into the VM's memory, or its format is unknown");
-    // The device tree goes to the start of memory where that is free, else to the end; the initrd right behind the image.
+    constexpr auto unfit = "it does not fit into the VM's memory, or its format is unknown";
+    if (!image) return refuse(unfit);
+    // The device tree goes to the start of memory where that is free, else to the end; the initrd right behind the image. `ax` has
+    // looked at the files' sizes in the same way.
     const auto top = ram_base.value + ram_[0].size;
-    tree_ = image->start >= ram_base.value + tree_size ? ram_base : GuestPhysAddr{(top - tree_size) & ~std::uint64_t{0xFFF}};
+    const bool first = image->start >= ram_base.value + tree_size;
+    const auto limit = first ? top : (top - tree_size) & ~std::uint64_t{0xFFF};
+    tree_ = first ? ram_base : GuestPhysAddr{limit};
+    if (image->end > limit) return refuse(unfit);
     const auto initrd = (image->end + 0x1F'FFFF) & ~std::uint64_t{0x1F'FFFF};
-    if (options_.initrd.size != 0 && !place({initrd}, options_.initrd.data(), options_.initrd.size)) return refuse("the initrd does not fit");
+    if (options_.initrd.size != 0 && (initrd + options_.initrd.size > limit || !place({initrd}, options_.initrd.data(), options_.initrd.size)))
+        return refuse("the initrd does not fit");
     if (options_.device_tree.size != 0) {
-        if (!place(tree_, options_.device_tree.data(), options_.device_tree.size)) return refuse("the device tree does not fit");
+        if (options_.device_tree.size > (first ? image->start - ram_base.value : tree_size) || !place(tree_, options_.device_tree.data(), options_.device_tree.size))
+            return refuse("the device tree does not fit");
     } else if (!write_device_tree(initrd, initrd + options_.initrd.size)) {
         return refuse("its device tree could not be written");
     }

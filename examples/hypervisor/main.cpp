@@ -28,13 +28,14 @@ PerCpu<Host> percpus[max_cpus];
         }
     }
     say({"\n"});
+    if (options.stats) print_cost();
     runtime::exit(good ? 0 : 3);
 }
 
 void secondary(unsigned cpu) noexcept {
     runtime::enable_guest_interrupts();
     if (!enable_cpu()) runtime::exit(1);
-    schedule_forever(cpu);
+    schedule_forever(cpu, options.stats);
 }
 
 void take_console_input(unsigned) noexcept {
@@ -91,7 +92,7 @@ auto main() noexcept -> int {
     for (unsigned g = 0; g < count; ++g) make_ready(all[g]->thread(0));
     for (unsigned cpu = 1; cpu < options.cpus; ++cpu)
         if (!runtime::start_cpu(cpu, secondary)) say({"hypervisor: a CPU did not start\n"});
-    schedule_forever(0);
+    schedule_forever(0, options.stats);
 }
 
 }  // namespace hypervisor

@@ -15,6 +15,18 @@ constinit struct {
     std::atomic<bool> waiting{false}; // there is a first
 } ready;
 
+/// Where a CPU's time goes, for a demo's summary. What is measured costs instructions in each exit, so it is a loop of its own.
+struct Clock {
+    std::uint64_t mark = 0;
+    std::atomic<std::uint64_t> in_guests{0}, in_host{0};  // written by their CPU only
+    void lap(std::atomic<std::uint64_t>& part) noexcept {
+        const auto now = runtime::now();
+        part.store(part.load(std::memory_order_relaxed) + (now - mark), std::memory_order_relaxed);
+        mark = now;
+    }
+};
+constinit Clock clocks[64];
+
 /// Requires the lock.
 void enqueue(Thread& t) noexcept {
     t.phase = Thread::Phase::ready;
@@ -85,7 +97,18 @@ void each_thread(F f) noexcept {
     runtime::exit(1);
 }
 
+template <bool measured>
+[[gnu::always_inline]] inline auto run_once(Vcpu<Host>::Bound& on_cpu, std::uint64_t until) noexcept -> Result<const Exit&> {
+    if constexpr (!measured) return on_cpu.run(until);
+    auto& clock = clocks[runtime::this_cpu()];
+    clock.lap(clock.in_host);
+    auto e = on_cpu.run(until);
+    clock.lap(clock.in_guests);
+    return e;
+}
+
 /// Runs a vCPU until it stops, sleeps, or others wait for the CPU. Gives what is to be done with it.
+template <bool measured>
 [[gnu::always_inline]] inline auto take_turn(Thread& t, Vcpu<Host>::Bound& on_cpu, std::uint64_t earliest, std::uint64_t slice) noexcept -> Guest::Next {
     const auto slice_end = runtime::now() + slice;
     auto& guest = *t.guest;
@@ -95,7 +118,7 @@ void each_thread(F f) noexcept {
         const auto until = ready.waiting.load(std::memory_order_relaxed) ? std::min(slice_end, earliest) : earliest;
         auto next = Guest::Next::run;
         do {
-            const auto e = on_cpu.run(until);
+            const auto e = run_once<measured>(on_cpu, until);
             if (!e) [[unlikely]] refused("run", e.error());
             next = guest.handle(t, on_cpu, *e);
         } while (next == Guest::Next::run);
@@ -104,9 +127,10 @@ void each_thread(F f) noexcept {
 }
 
 /// The same for one that owns its CPU's interrupts: it waits for them itself.
+template <bool measured>
 [[gnu::noinline]] auto run_trusted(Thread& t, Vcpu<Host>::Bound& on_cpu) noexcept -> Guest::Next {
     for (auto next = Guest::Next::look; t.guest->end() == Guest::End::none;) {
-        const auto e = on_cpu.run();
+        const auto e = run_once<measured>(on_cpu, no_deadline);
         if (!e) refused("run", e.error());
         next = t.guest->handle(t, on_cpu, *e);
         if (next > Guest::Next::block) return next;
@@ -156,13 +180,15 @@ void await_unbound(const Thread& t) noexcept {
 
 /// Runs `t`, and from it one after the other while they just let each other run. Gives the last one in `t`, unbound, and what is to be
 /// done with it.
+template <bool measured>
 [[gnu::noinline]] auto run_from(Thread*& t, PerCpu<Host>& cpu, std::uint64_t earliest, std::uint64_t slice) noexcept -> Guest::Next {
+    if constexpr (measured) clocks[runtime::this_cpu()].mark = runtime::now();
     await_unbound(*t);
     auto on_cpu = cpu.bind(*t->vcpu);
     if (!on_cpu) refused("bind", on_cpu.error());
-    if (t->guest->passthrough()) return run_trusted(*t, on_cpu);
+    if (t->guest->passthrough()) return run_trusted<measured>(*t, on_cpu);
     for (;;) {
-        const auto why = take_turn(*t, on_cpu, earliest, slice);
+        const auto why = take_turn<measured>(*t, on_cpu, earliest, slice);
         if (why != Guest::Next::yield) return why;
         auto& next = let_others_run(*t, earliest);
         if (&next == t) continue;
@@ -202,7 +228,22 @@ void Host::wake(std::uint32_t vm, std::uint32_t vcpu) noexcept {
     call_for_a_cpu();
 }
 
-void schedule_forever(unsigned cpu) noexcept {
+void print_cost() noexcept {
+    std::uint64_t in_guests = 0, in_host = 0;
+    for (const auto& c : clocks) {
+        in_guests += c.in_guests.load(std::memory_order_relaxed);
+        in_host += c.in_host.load(std::memory_order_relaxed);
+    }
+    say({"@cost "});
+    runtime::print_decimal(in_host);
+    say({" "});
+    runtime::print_decimal(in_guests);
+    say({" "});
+    runtime::print_decimal(runtime::frequency());
+    say({"\n"});
+}
+
+void schedule_forever(unsigned cpu, bool measured) noexcept {
     runtime::mask_interrupts();
     auto& here = this_percpu();
     const auto slice = runtime::frequency() / 100;
@@ -212,7 +253,7 @@ void schedule_forever(unsigned cpu) noexcept {
         std::uint64_t earliest = no_deadline;
         t = put_down_and_take(t, next, earliest);
         if (t != nullptr) {
-            next = run_from(t, here, earliest, slice);
+            next = measured ? run_from<true>(t, here, earliest, slice) : run_from<false>(t, here, earliest, slice);
             continue;
         }
         runtime::set_timer(earliest);
