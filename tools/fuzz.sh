@@ -25,7 +25,9 @@ for f in "${fuzzers[@]}"; do
     bad=1
     mkdir -p "$root/build/crashes"
     echo "not ok $n - fuzz $f, seed $seed"
-    sed -n '/ERROR: \|: runtime error: /,$p' "$work/log" | head -n 100 | sed 's/^/#   /'
+    sed -nE '/^[0-9a-f]{8} |ERROR: |: runtime error: /,$p' "$work/log" >"$work/report"   # from what the oracle said, or the sanitizer
+    [ -s "$work/report" ] || tail -n 5 "$work/log" >"$work/report"
+    sed 's/^/#   /; 100q' "$work/report"
     again="-seed=$seed -max_total_time=$seconds -max_len=512 $corpus"   # where it left no input: a time limit, a signal
     for input in "$work"/crashes/*; do
       [ -e "$input" ] || continue

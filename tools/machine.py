@@ -3,7 +3,7 @@
 
 The guest's console goes to stdout byte for byte; the hypervisor's own lines go to stderr. Its lines that start with '@' are for
 this program: '@vm N END REASON=COUNT...' and '@exit STATUS'."""
-import argparse, os, re, select, shutil, signal, subprocess, sys, termios, time
+import argparse, os, re, select, shutil, signal, subprocess, sys, termios, threading, time
 
 ROOT = os.environ["AX_ROOT"]
 MIB = 1 << 20
@@ -192,6 +192,7 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
     try:
         if options.debug:
+            threading.Thread(target=pump, args=(process, read_end, report, options, None), daemon=True).start()
             return debug(options, process, image)
         how, facts = pump(process, read_end, report, options, started + options.timeout if options.timeout else None)
     except KeyboardInterrupt:

@@ -57,6 +57,12 @@ build() {
   "$root/tools/build.sh" "$root/build/$arch" "${args[@]}"
 }
 
+# A slip is named in one line, with what may have been meant, before anything is set up.
+mistyped() { # word meant
+  local said; said=$("$root/ax" test "$1" 2>&1)
+  [ $? = 2 ] && [ "$(wc -l <<<"$said")" = 1 ] && grep -q "did you mean $2?" <<<"$said" || { echo "$said"; return 1; }
+}
+
 level_build() {
   local arch
   for arch in aarch64 riscv64 x86_64; do check "build $arch" build $arch; done
@@ -69,6 +75,8 @@ level_build() {
   done
   check "a project that has the SDK as subproject" "$root/test/budget/downstream.sh"
   check "an installed SDK, by clang and lld alone" "$root/test/budget/installed.sh" "$root/build/aarch64"
+  check "a mistyped level is refused" mistyped sytem system
+  check "a mistyped architecture is refused" mistyped x86-64 x86_64
   check "incremental builds" "$root/test/budget/incremental.sh" "$root/build/aarch64"
   check "recipes are the code that is tested" python3 "$root/tools/recipes.py" --check
   check "sources compile as C++23" "$root/tools/build.sh" "$root/build/host-c++23" --native-file "$root/cross/native.ini" -Dcpp_std=c++23 -Dtests=false
