@@ -145,12 +145,14 @@ list_system() {
 }
 
 # The suites of one architecture on one machine: suites LABEL WORDS MACHINE-OPTIONS... May be set: image, limit (seconds), plugin.
-plugin=()
+image= limit= plugin=()
 suites() {
-  local label=$1 words="-r cases${2:+ $2}" image=${image:-system-suites}
+  local label=$1 words="-r cases${2:+ $2}" image=${image:-system-suites} status
   local machine=(--arch $arch --bare "$root/build/$arch-test/test/system/$image.elf" "${@:3}")
-  python3 "$root/tools/machine.py" "${machine[@]}" "${plugin[@]}" --timeout ${limit:-$((full ? 3600 : 400))} "--append=$words$(machine_words "${catch2[@]}")" >"$log/system" 2>&1 </dev/null
-  tap "system $arch $label" "$log/system" $? gdb_system
+  python3 "$root/tools/machine.py" "${machine[@]}" "${plugin[@]}" --timeout ${limit:-$((full ? 3600 : 400))} "--append=$words$(machine_words "${catch2[@]}")" >"$log/system" 2>"$log/system.err" </dev/null
+  status=$?
+  { echo; cat "$log/system.err"; } >>"$log/system"   # what the machine says beside its console does not cut the suite's lines
+  tap "system $arch $label" "$log/system" $status gdb_system
 }
 
 # Instructions that the hostile guest's random code itself has executed, counted by the plugin: hostile CPU RAM-ADDRESS WORDS
