@@ -157,12 +157,13 @@ def main():
         verdict = clean.look(level, cases)
         if not verdict:
             # -F0: a patch whose surroundings have changed may land elsewhere than where it was meant to.
-            if run(["patch", "-F0", "-p1", "--dry-run", "-d", TREE, "-i", path])[0] != 0:
+            patch = ["patch", "-F0", "-p1", "--no-backup-if-mismatch", "-d", TREE, "-i", path]
+            if run([*patch, "--dry-run"])[0] != 0:
                 verdict = "no longer applies"
             else:
-                run(["patch", "-F0", "-p1", "-d", TREE, "-i", path])
+                run(patch)
                 verdict = clean.verdict(level, cases)
-                run(["patch", "-R", "-F0", "-p1", "-d", TREE, "-i", path])
+                run([*patch, "-R"])
         missed += verdict != ""
         print(f"{'not ok' if verdict else 'ok'} {n} - {name} ({level}){': ' + verdict if verdict else ''}")
         if verdict:
