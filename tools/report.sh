@@ -104,8 +104,9 @@ near() {
   names=$(for l in "${levels[@]}"; do for arch in "${archs[@]}"; do list_$l --list-tests -v quiet; list_$l --list-tags | grep -ao '\[.*\]'; done; done 2>/dev/null |
     tr -d '\r' | python3 "$root/tools/near.py" "${catch2[@]}")
   [ -n "$names" ] || names=$(cd "$root/test" && grep -roE 'TEST_CASE\("[^"]*' host system | sed 's/TEST_CASE("//' | python3 "$root/tools/near.py" "${catch2[@]}")
-  echo "  no case is called ${catch2[*]}${names:+; near ones:}"
-  [ -z "$names" ] || sed 's/^/    /' <<<"$names"
+  [ -n "$names" ] || { echo "  no case is called ${catch2[*]}, or nearly so: ./ax test $levels -- --list-tests shows all"; return; }
+  echo "  no case is called ${catch2[*]}; near ones:"
+  sed 's/^/    /' <<<"$names"
 }
 
 finish() {
