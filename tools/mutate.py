@@ -64,7 +64,7 @@ def build(level):
         args, directory, product = ["--cross-file", f"{TREE}/cross/{arch}.ini", "--cross-file", ini], f"{arch}-test", "test/system/system-suites.elf"
     else:
         args, directory, product = ["--cross-file", f"{TREE}/cross/{arch}.ini"], arch, "tools/modules/libaxvcpu.a"
-    status, out = run([f"{TREE}/tools/build.sh", f"{TREE}/build/{directory}", *args], env=env)
+    status, out = run([f"{TREE}/tools/build.sh", f"{TREE}/build/{directory}", *args], timeout=3600, env=env)
     return status, out, f"{TREE}/build/{directory}/{product}"
 
 
