@@ -24,10 +24,18 @@ for f in "${fuzzers[@]}"; do
   else
     bad=1
     mkdir -p "$root/build/crashes"
-    cp "$work"/crashes/* "$root/build/crashes/" 2>/dev/null || true
     echo "not ok $n - fuzz $f, seed $seed"
-    grep -E '^[0-9a-f]{8} |ERROR|SUMMARY' "$work/log" | head -n 4 | sed 's/^/#   /' || true
-    echo "#   rerun: build/fuzz/test/fuzz/fuzz-$f build/crashes/*"
+    sed -nE '/^[0-9a-f]{8} |ERROR: |: runtime error: /,$p' "$work/log" >"$work/report"   # from what the oracle said, or the sanitizer
+    [ -s "$work/report" ] || tail -n 5 "$work/log" >"$work/report"
+    sed 's/^/#   /; 100q' "$work/report"
+    again="-seed=$seed -max_total_time=$seconds -max_len=512 $corpus"   # where it left no input: a time limit, a signal
+    for input in "$work"/crashes/*; do
+      [ -e "$input" ] || continue
+      again=$root/build/crashes/$f-${input##*/}
+      mv "$input" "$again"
+    done
+    echo "#   rerun: $root/build/fuzz/test/fuzz/fuzz-$f $again"
+    echo "#   in gdb: ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 gdb -q --args $root/build/fuzz/test/fuzz/fuzz-$f $again"
   fi
 done
 echo "1..$n"

@@ -95,15 +95,28 @@ private_apt() { # directory, then apt-get arguments
   apt-get -qq -o Dir::Etc::sourcelist="$at/sources.list" -o Dir::Etc::sourceparts=- -o Dir::State="$at" -o Dir::Cache="$at" -o APT::Sandbox::User=root "$@"
 }
 
+# Whether an entry is there with what is used of it; one that has lost files is made again.
+whole() {
+  local f files=()
+  [ -d "$cache/$1" ] || return 1
+  case $1 in
+    sysroot-*) files=(lib/lib{c,c++,c++abi,unwind,clang_rt.builtins}.a include/{stdio.h,unwind.h} include/c++/v1/{vector,__config_site}) ;;
+    guest-*) files=(linux initramfs.gz) ;;
+    sources-*) files=({Catch2-3.7.1,zydis-4.1.1,zycore-1.5.2,fmt-10.1.1}.tar.gz dtc-1.7.2.tar.xz) ;;
+  esac
+  for f in "${files[@]}"; do [ -s "$cache/$1/$f" ] || return 1; done
+}
+
 # Builds a cache entry beside its place and renames it when it is whole. entry NAME FUNCTION ARGS...: the function fills $1.
 entry() {
   local name=$1 place=$cache/$1; shift
-  [ -d "$place" ] && return
-  [ -z "$offline" ] || failed "'$name' is not in the cache $cache, and --offline forbids to fetch it"
+  if whole "$name"; then return; fi
+  [ -z "$offline" ] || failed "'$name' is not in the cache $cache, or not whole, and --offline forbids to fetch it: run ax setup"
   mkdir -p "$cache" 2>/dev/null && [ -w "$cache" ] || failed "the cache $cache cannot be written: set AX_CACHE to a directory that can"
   exec 9>"$cache/.lock"
   flock 9
-  if ! [ -d "$place" ]; then
+  if ! whole "$name"; then
+    [ ! -e "$place" ] || { say "$place has lost files: making it again"; rm -rf "$place"; }
     local free; free=$(df -Pm "$cache" | awk 'NR == 2 {print $4}')
     ((free > 1500)) || failed "$cache has only $free MiB left: make room for 1500, or set AX_CACHE"
     rm -rf "$cache"/.part.*   # what a killed set-up has left: its lock is gone, so it is

@@ -16,20 +16,23 @@ say "building the bare-metal C++ sysroot for $arch (about a minute)"
 
 # The sources are a cache entry of their own: 200 MB to fetch, once for all architectures.
 fetch_sysroot_sources() {
-  local part=$1 work; work=$(mktemp -d)
+  local part=$1 work=$1/work
+  mkdir "$work"
   (cd "$work" && private_apt "$work/apt" source --download-only --tar-only picolibc/trixie llvm-toolchain-22/trixie >/dev/null) || failed "Debian's sources of picolibc or LLVM cannot be fetched: check the network"
   (cd "$work" && printf '%s  %s\n' "$llvm_hash" "llvm-toolchain-22_$llvm_version.orig.tar.xz" "$picolibc_hash" "picolibc_$picolibc_version.orig.tar.gz" | sha256sum -c --quiet -) ||
     failed "Debian has other versions of picolibc or LLVM than tools/sysroot.sh pins"
   mkdir -p "$part"/{llvm,picolibc}
   local top=llvm-toolchain-22_$llvm_version
   xz -dc -T"$jobs" "$work/llvm-toolchain-22_$llvm_version.orig.tar.xz" | tar xf - -C "$part/llvm" --strip-components=1 \
-    $top/{libunwind,libcxxabi,libcxx}/{src,include} $top/compiler-rt/lib/builtins $top/libc/{shared,hdr,include,src/__support}
-  tar xf "$work/picolibc_$picolibc_version.orig.tar.gz" -C "$part/picolibc" --strip-components=1
+    $top/{libunwind,libcxxabi,libcxx}/{src,include} $top/compiler-rt/lib/builtins $top/libc/{shared,hdr,include,src/__support} ||
+    failed "LLVM's sources cannot be unpacked: is there room in $cache?"
+  tar xf "$work/picolibc_$picolibc_version.orig.tar.gz" -C "$part/picolibc" --strip-components=1 || failed "picolibc's sources cannot be unpacked: is there room in $cache?"
   rm -rf "$work"
 }
-src=$cache/sysroot-sources-${llvm_hash:0:12}
+# Its name says all that decides what is in it: versions, hashes, and what is unpacked.
+src=$cache/sysroot-sources-$(recipe <(echo $llvm_version $llvm_hash $picolibc_version $picolibc_hash; declare -f fetch_sysroot_sources))
 if ! [ -d "$src" ]; then
-  (part=$(mktemp -d "$cache/.part.XXXXXX"); trap "rm -rf '$part'" EXIT; fetch_sysroot_sources "$part" && mv "$part" "$src")
+  (part=$(mktemp -d "$cache/.part.XXXXXX"); trap "rm -rf '$part'" EXIT; fetch_sysroot_sources "$part"; mv "$part" "$src")
 fi
 build=$part/build
 mkdir -p "$build" "$part/lib" "$part/include"

@@ -1,12 +1,16 @@
 #!/bin/bash
 # ax test [LEVEL] [ARCH] [--full] [--minutes N] [--coverage] [--mutate [NAME-PART]] [-- CATCH2 ARGS]: runs the levels, prints a subtotal
-# for each, and one closing line.
+# and the time for each, and one closing line. What counts, and what is said of a failure, is report.sh's.
 set -uo pipefail
 root=${AX_ROOT:?}
 refuse() { echo "ax: $*" >&2; exit 2; }
 levels=(build host fuzz user system guests budget)
 archs=(aarch64 riscv64 x86_64)
-level= full= minutes= coverage= mutate= catch2=()
+level= full= minutes= coverage= mutate= mutate_part= catch2=() listing=
+unknown() {
+  local near; near=$(python3 "$root/tools/near.py" --one "$1" "${levels[@]}" aarch64 riscv64 x86_64 2>/dev/null) || near=
+  refuse "unknown level or architecture '$1'${near:+ (did you mean $near?)}: use ${levels[*]}, and aarch64, riscv64 or x86_64"
+}
 while (($#)); do
   case $1 in
     --full) full=1 ;;
@@ -19,129 +23,89 @@ while (($#)); do
     host|fuzz|user|system|guests|budget|build) level=$1 ;;
     aarch64|riscv64|x86_64) archs=("$1") ;;
     --*) refuse "unknown option '$1': test knows --full, --minutes, --coverage and --mutate" ;;
-    *) near=; for l in "${levels[@]}"; do [[ ${1:0:2} != "${l:0:2}" ]] || near=" (did you mean $l?)"; done
-      refuse "unknown level '$1'$near: use ${levels[*]}" ;;
+    *) unknown "$1" ;;
   esac
   shift
 done
+if ((${#catch2[@]})); then
+  [ -z "$minutes$coverage$mutate" ] || refuse "--minutes, --coverage and --mutate take no Catch2 arguments: leave out what follows --"
+  case ${level:-host} in host|user|system) ;; *) refuse "level '$level' has no Catch2 cases to choose from: use host, user or system" ;; esac
+  levels=(host user system)   # those that run Catch2
+  for a in "${catch2[@]}"; do case $a in --list-*|-'?'|-h|--help|--libidentify) listing=1 ;; esac; done
+fi
+[ -z "$full" ] || [ ${#catch2[@]} != 0 ] || levels+=(coverage mutate)
 [ -z "$level" ] || levels=("$level")
-[ -z "$minutes" ] || levels=(fuzz)
+[ -z "$minutes" ] || [ -n "$full" ] || levels=(fuzz)
+[ -z "$full" ] || minutes=${minutes:-10}
 [ -z "$coverage" ] || levels=(coverage)
 [ -z "$mutate" ] || levels=(mutate)
 
-passed=0 failed=0 skipped=0 log=$(mktemp -d)
+log=$(mktemp -d)
 trap 'rm -rf "$log"' EXIT
 trap 'exit 130' INT TERM
-result() { # label good bad [skipped]
-  passed=$((passed + $2)) failed=$((failed + $3))
-  printf '%-34s %4d ok %4d bad%s\n' "$1" "$2" "$3" "$([ "${4:-0}" = 0 ] || printf ' %4d skipped' "$4")"
-}
-
-# Counts the TAP lines of a suite. A suite that ends early, hangs, or runs no case counts as one failure and names its last case.
-tap() { # label rerun-command file status
-  local label=$1 rerun=$2 file=$3 status=$4 good bad skips=0 line
-  good=$(grep -ac '^ok ' "$file") bad=$(grep -ac '^not ok ' "$file")
-  while IFS= read -r line; do  # a skip that test/expected-skips does not give a reason for is a failure
-    good=$((good - 1))
-    if awk -F'\t' -v label="$label" -v name="$line" '!/^#/ && label ~ $1 && index(name, $2) == 1 {found = 1} END {exit !found}' "$root/test/expected-skips"; then skips=$((skips + 1))
-    else bad=$((bad + 1)); echo "  $label: skipped, and test/expected-skips does not say why: $line"; fi
-  done < <(grep -a '^ok .* # SKIP' "$file" | sed 's/^ok [0-9]* - //; s/ # SKIP$//')
-  skipped=$((skipped + skips))
-  if ! grep -aqE '^1\.\.[0-9]+' "$file" || ((good + bad + skips == 0)) || { ((status != 0)) && ((bad == 0)); }; then
-    echo "  $label: ended early with status $status, in: $(grep -a '^# case' "$file" | tail -n 1)"
-    tail -n 12 "$file" | sed 's/^/  | /'
-    bad=$((bad + 1))
-  fi
-  if ((bad > 0)); then
-    grep -aE '^(not ok|#  )' "$file" | sed 's/^/  /'
-    [ "$status" != 2 ] || grep -aqE '^(not )?ok ' "$file" || near
-    local name
-    grep -a '^not ok' "$file" | sed 's/^not ok [0-9]* - //; s/,/\\,/g' | head -n 5 | while read -r name; do
-      echo "  rerun: ${rerun/NAME/\"$name\"}"
-      [ -z "${debugger:-}" ] || echo "  in gdb: AX_ROOT=$root $debugger \"--append=${name// /%20}\""
-    done
-    grep -aq '^not ok' "$file" || echo "  rerun: $rerun"
-  fi
-  result "$label" "$good" "$bad" "$skips"
-}
-
-# Cases whose names have a word of what was asked for: of the suites natively, which list them fastest, and by their sources.
-near() {
-  local word
-  echo "  no case has this name; near ones:"
-  for word in ${catch2[*]}; do
-    [ ${#word} -lt 4 ] || grep -rhoi "TEST_CASE(\"[^\"]*${word//[^a-zA-Z0-9 ]/}[^\"]*\"" "$root"/test/host "$root"/test/system
-  done | sed 's/TEST_CASE(/    /' | sort -u | head -n 8
-}
-
-# One yes-or-no check: check LABEL COMMAND...; prints what the command said when it failed.
-check() {
-  local label=$1; shift
-  if "$@" >"$log/check" 2>&1; then result "$label" 1 0; else sed 's/^/  | /' "$log/check" | tail -n 12; echo "  rerun: ax test $l"; result "$label" 0 1; fi
-}
+. "$root/tools/report.sh"
 
 prepare() { "$root/tools/setup.sh" "$@" || { echo "ax: set-up failed" >&2; failed=$((failed + 1)); finish; }; }
 build() {
   local arch=$1 args=()
   case $arch in
-    host) args=(--native-file "$root/cross/native.ini" -Db_sanitize=address,undefined -Db_lundef=false) ;;
+    host) args=(--native-file "$root/cross/native.ini" -Db_sanitize=address,undefined -Db_lundef=false
+      "-Dc_args=-fno-sanitize-recover=all" "-Dcpp_args=-stdlib=libc++ -fno-sanitize-recover=all") ;;
     *-test) args=(--cross-file "$root/cross/${arch%-test}.ini" --cross-file "$root/build/${arch%-test}-sysroot.ini") ;;
     *) args=(--cross-file "$root/cross/$arch.ini") ;;
   esac
   "$root/tools/build.sh" "$root/build/$arch" "${args[@]}"
 }
 
-finish() {
-  echo "$passed passed, $failed failed$([ $skipped = 0 ] || echo ", $skipped skipped")"
-  ((failed == 0 && passed > 0)) || exit 1
-  exit 0
+# A slip is named in one line, with what may have been meant, before anything is set up.
+mistyped() { # word meant
+  local said; said=$("$root/ax" test "$1" 2>&1)
+  [ $? = 2 ] && [ "$(wc -l <<<"$said")" = 1 ] && grep -q "did you mean $2?" <<<"$said" || { echo "$said"; return 1; }
 }
 
 level_build() {
   local arch
   for arch in aarch64 riscv64 x86_64; do check "build $arch" build $arch; done
   for arch in "${archs[@]}"; do
-    build $arch || return
+    build $arch || continue   # counted above
     check "SDK's objects, $arch" "$root/test/budget/objects.sh" "$root/build/$arch"
     prepare sysroot $arch
-    build $arch-test || return
+    build $arch-test || { result "build $arch-test" 0 1; continue; }
     check "trampoline is the same bytes, $arch" "$root/test/budget/trampoline.sh" "$root/build/$arch" "$root/build/$arch-test"
   done
   check "a project that has the SDK as subproject" "$root/test/budget/downstream.sh"
   check "an installed SDK, by clang and lld alone" "$root/test/budget/installed.sh" "$root/build/aarch64"
+  check "a mistyped level is refused" mistyped sytem system
+  check "a mistyped architecture is refused" mistyped x86-64 x86_64
   check "incremental builds" "$root/test/budget/incremental.sh" "$root/build/aarch64"
   check "recipes are the code that is tested" python3 "$root/tools/recipes.py" --check
   check "sources compile as C++23" "$root/tools/build.sh" "$root/build/host-c++23" --native-file "$root/cross/native.ini" -Dcpp_std=c++23 -Dtests=false
 }
 
-# TAP from a program of ours: one result a line. lines LABEL RERUN COMMAND...
-lines() {
-  local label=$1 rerun=$2; shift 2
-  "$@" 2>&1 | tee "$log/lines" | { [ -t 1 ] && cat || grep -a '^not ok\|^#' ; }
-  tap "$label" "$rerun" "$log/lines" "${PIPESTATUS[0]}"
-}
-
 level_fuzz() {
   "$root/tools/build.sh" "$root/build/fuzz" --native-file "$root/cross/native.ini" -Db_sanitize=address,undefined -Db_lundef=false -Dfuzz=true \
-    "-Dcpp_args=-stdlib=libc++ -fsanitize=fuzzer-no-link" || { result "fuzz (build)" 0 1; return; }
-  lines "fuzz" "ax test fuzz" "$root/tools/fuzz.sh" $minutes
+    "-Dc_args=-fno-sanitize-recover=all" "-Dcpp_args=-stdlib=libc++ -fno-sanitize-recover=all -fsanitize=fuzzer-no-link" || { result "fuzz (build)" 0 1; return; }
+  lines "fuzz" "$root/tools/fuzz.sh" $minutes
 }
 
+gdb_user() { echo "qemu-$arch -g 1234 $user_image -r cases$(quoted "$@") & gdb -q $user_image -ex 'target remote :1234'"; }
+list_user() { [ $arch = x86_64 ] || qemu-$arch "$root/build/$arch-test/test/user/user-suites.elf" "$@"; }
 level_user() {
   local arch
   for arch in "${archs[@]}"; do
     [ $arch != x86_64 ] || continue   # its portable suites run at ring 0, with the system suites
     prepare sysroot $arch
     build $arch-test || { result "user $arch (build)" 0 1; continue; }
-    timeout 600 qemu-$arch "$root/build/$arch-test/test/user/user-suites.elf" -r cases "${catch2[@]}" >"$log/user" 2>&1
-    tap "user $arch" "ax test user $arch -- NAME" "$log/user" $?
+    user_image=$root/build/$arch-test/test/user/user-suites.elf
+    [ -z "$listing" ] || { list_user "${catch2[@]}" || exit; continue; }
+    timeout 600 qemu-$arch "$user_image" -r cases "${catch2[@]}" >"$log/user" 2>&1
+    tap "user $arch" "$log/user" $? gdb_user
   done
 }
 
 level_mutate() {
-  local arch
-  for arch in "${archs[@]}"; do prepare sysroot $arch; done
-  lines "mutations" "ax test --mutate NAME" python3 "$root/tools/mutate.py" ${mutate_part:-}
+  prepare sysroot aarch64 sysroot riscv64 sysroot x86_64
+  lines "mutations" python3 "$root/tools/mutate.py" $mutate_part
 }
 
 # Lines of modules/ and of the pure parts of the backends that the host suites execute.
@@ -150,7 +114,7 @@ level_coverage() {
   "$root/tools/build.sh" "$dir" --native-file "$root/cross/native.ini" "-Dcpp_args=-stdlib=libc++ -fprofile-instr-generate -fcoverage-mapping" \
     "-Dcpp_link_args=-stdlib=libc++ -fprofile-instr-generate" || { result "coverage (build)" 0 1; return; }
   LLVM_PROFILE_FILE=$log/host.profraw timeout 600 "$dir/test/host/host-suites" -r cases >"$log/host" 2>&1
-  tap "host (coverage)" "ax test host" "$log/host" $?
+  tap "host (coverage)" "$log/host" $?
   llvm-profdata-22 merge -o "$profile" "$log/host.profraw"
   local sources=("$root"/modules/*/*.cpp* "$root"/arch-*/{decode,firmware,stage2,registers,syndrome,imsic}.cppm)
   llvm-cov-22 show "$dir/test/host/host-suites" -instr-profile="$profile" -format=html -output-dir="$dir/report" "${sources[@]}" >/dev/null 2>&1
@@ -160,75 +124,100 @@ level_coverage() {
   check "line coverage $percent % (at least 95)" awk -v p="${percent:-0}" 'BEGIN {exit !(p >= 95)}'
 }
 
+gdb_host() { echo "ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 gdb -q --args $root/build/host/test/host/host-suites -r cases$(quoted "$@")"; }
+list_host() { "$root/build/host/test/host/host-suites" "$@"; }
 level_host() {
   build host || { result "host (build)" 0 1; return; }
+  [ -z "$listing" ] || { list_host "${catch2[@]}"; return; }
   timeout 600 "$root/build/host/test/host/host-suites" -r cases "${catch2[@]}" >"$log/host" 2>&1
-  tap "host (ASan, UBSan)" "ax test host -- NAME" "$log/host" $?
+  tap "host (ASan, UBSan)" "$log/host" $? gdb_host
 }
 
-# The suites of one architecture on one machine: suites ARCH LABEL WORDS MACHINE-OPTIONS...
-suites() {
-  local arch=$1 label=$2 words="-r cases $3" image=${image:-system-suites} a; shift 3
-  for a in "${catch2[@]}"; do words+=" ${a// /%20}"; done
-  python3 "$root/tools/machine.py" --arch $arch --bare "$root/build/$arch-test/test/system/$image.elf" --timeout $((full ? 3600 : 400)) "$@" "--append=$words" >"$log/system" 2>&1 </dev/null
-  local status=$?
-  debugger="python3 $root/tools/machine.py --arch $arch --debug --bare $root/build/$arch-test/test/system/$image.elf $*" \
-    tap "system $arch $label" "ax test system $arch -- NAME" "$log/system" $status
-}
-
-# Instructions that the hostile guest's random code itself has executed, counted by the plugin: hostile ARCH CPU RAM-ADDRESS WORDS
-hostile() {
-  local arch=$1 cpu=$2 ram=$3 least=1000000 words=10000 lives=200 n d
-  [ -z "$full" ] || least=100000000 words=1000000 lives=6500
-  clang-22 -O2 -shared -fPIC -Wall -Wextra -Werror -o "$root/build/count.so" "$root/tools/plugin/count.c" || { result "hostile guest $arch (plugin)" 0 1; return; }
-  python3 "$root/tools/machine.py" --arch $arch --bare "$root/build/$arch-test/test/system/system-suites.elf" --cpu "$cpu" --cpus 2 --timeout $((120 + lives)) \
-    --plugin "$root/build/count.so,from=$(printf %#x $((ram + 0x20000))),to=$(printf %#x $((ram + 0x40000)))" --plugin-log "$log/plugin" \
-    "--append=-r cases $4 lives=$lives a%20hostile%20guest*" >"$log/system" 2>&1 </dev/null
-  tap "system $arch hostile guest, counted" "ax test system $arch -- NAME" "$log/system" $?
-  grep -a '^# hostile' "$log/system"
-  n=$(awk '$1 == "range" {print $2}' "$log/plugin") d=$(awk '$1 == "distinct" {print $2}' "$log/plugin")
-  check "hostile guest $arch: ${n:-no} instructions (at least $least)" [ "${n:-0}" -ge $least ]
-  check "hostile guest $arch: ${d:-no} distinct words (at least $words)" [ "${d:-0}" -ge $words ]
-}
-
-# TLB maintenance, counted and ordered by a plugin.
-maintenance() { # ARCH CPU WORD
-  [ ${#catch2[@]} = 0 ] || return 0
-  lines "maintenance $1 $2${3:+ $3}" "ax test system $1" python3 "$root/tools/maintenance.py" $1 "$root/build/$1-test/test/system/system-suites.elf" $2 $3
-}
-
-level_system() {
-  local arch row cpu cpus vhe
-  for arch in "${archs[@]}"; do
-    prepare sysroot $arch
-    build $arch-test || { result "system $arch (build)" 0 1; continue; }
-    case $arch in
-      aarch64) for row in "cortex-a72 2 off" "max 2 off" "max 2 on" "max 1 on"; do
-          read -r cpu cpus vhe <<<"$row"
-          suites $arch "$cpu vhe=$vhe cpus=$cpus" "vhe=$vhe" --cpu $cpu --cpus $cpus
-        done
-        [ ${#catch2[@]} != 0 ] || suites $arch "max vhe=on cpus=4" "vhe=on [smp]" --cpu max --cpus 4
-        # Many more kicks than CPUs that take turns on this machine's could send: one at a time, by the emulator's own turns.
-        [ ${#catch2[@]} != 0 ] || suites $arch "max vhe=on cpus=4, by turns" "vhe=on kicks=$((full ? 1000000 : 100000)) no%20kick%20is%20lost*" --cpu max --cpus 4 --single
-        [ ${#catch2[@]} != 0 ] || hostile $arch max 0x40000000 vhe=off
-        maintenance $arch cortex-a72 vhe=off
-        maintenance $arch max vhe=on ;;
-      riscv64) for row in "rv64,h=true,v=true,vlen=256 2" "rv64,h=true 1" "rv64,h=true,sstc=false 2"; do
-          read -r cpu cpus <<<"$row"
-          suites $arch "$cpu cpus=$cpus" "~[aia]" --cpu $cpu --cpus $cpus
-        done
-        suites $arch "rv64,h=true aia cpus=2" "" --cpu rv64,h=true --cpus 2 --irqchip aia
-        [ ${#catch2[@]} != 0 ] || suites $arch "rv64,h=true aia cpus=4" "${full:+kicks=100000} [smp]" --cpu rv64,h=true --cpus 4 --irqchip aia
-        [ ${#catch2[@]} != 0 ] || hostile $arch rv64,h=true,v=true,vlen=256 0x40000000 ""
-        maintenance $arch rv64,h=true "" ;;
-      x86_64)
-        suites $arch "max cpus=1" "" --cpu max --cpus 1
-        image=portable-suites suites $arch "portable at ring 0" "" --cpu max --cpus 1 ;;
-    esac
+# What the machine's command line takes: words with %20 for a space.
+machine_words() { local w; for w; do printf ' %s' "${w// /%20}"; done; }
+gdb_system() { echo "AX_ROOT=$root python3 $root/tools/machine.py --debug$(quoted "${machine[@]}" "--append=$words$(machine_words "$@")")"; }
+list_system() {
+  local image
+  for image in system portable; do
+    [ $image = system ] || [ $arch = x86_64 ] || continue
+    python3 "$root/tools/machine.py" --arch $arch --bare "$root/build/$arch-test/test/system/$image-suites.elf" --timeout 60 "--append=${*// /%20}" </dev/null | tr -d '\r'
   done
 }
 
-boot() { # options of demo...: Linux reaches user space, computes the same in all processes, and powers off
+# The suites of one architecture on one machine: suites LABEL WORDS MACHINE-OPTIONS... May be set: image, limit (seconds), plugin.
+image= limit= plugin=()
+suites() {
+  local label=$1 words="-r cases${2:+ $2}" image=${image:-system-suites} status
+  local machine=(--arch $arch --bare "$root/build/$arch-test/test/system/$image.elf" "${@:3}")
+  python3 "$root/tools/machine.py" "${machine[@]}" "${plugin[@]}" --timeout ${limit:-$((full ? 3600 : 400))} "--append=$words$(machine_words "${catch2[@]}")" >"$log/system" 2>"$log/system.err" </dev/null
+  status=$?
+  { echo; cat "$log/system.err"; } >>"$log/system"   # what the machine says beside its console does not cut the suite's lines
+  tap "system $arch $label" "$log/system" $status gdb_system
+}
+
+# Instructions that the hostile guest's random code itself has executed, counted by the plugin: hostile CPU RAM-ADDRESS WORDS
+hostile() {
+  local cpu=$1 ram=$2 plugin least=1000000 distinct=10000 lives=200 n d
+  [ -z "$full" ] || least=100000000 distinct=1000000 lives=6500
+  clang-22 -O2 -shared -fPIC -Wall -Wextra -Werror -o "$root/build/count.so" "$root/tools/plugin/count.c" || { result "hostile guest $arch (plugin)" 0 1; return; }
+  plugin=(--plugin "$root/build/count.so,from=$(printf %#x $((ram + 0x20000))),to=$(printf %#x $((ram + 0x40000)))" --plugin-log "$log/plugin")
+  limit=$((120 + lives)) suites "hostile guest, counted" "${3:+$3 }lives=$lives a%20hostile%20guest*" --cpu "$cpu" --cpus 2
+  [ ${#catch2[@]} = 0 ] || return 0   # some of its cases alone execute less
+  grep -a '^# hostile' "$log/system"
+  n=$(awk '$1 == "range" {print $2}' "$log/plugin") d=$(awk '$1 == "distinct" {print $2}' "$log/plugin")
+  check "hostile guest $arch: ${n:-no} instructions (at least $least)" [ "${n:-0}" -ge $least ]
+  check "hostile guest $arch: ${d:-no} distinct words (at least $distinct)" [ "${d:-0}" -ge $distinct ]
+}
+
+# TLB maintenance, counted and ordered by a plugin; a program of its own looks at what its cases did, so they run all or not at all.
+maintenance() { # CPU WORD
+  case ${catch2[*]} in ''|*maintenance*) ;; *) return ;; esac
+  lines "maintenance $arch $1${2:+ $2}" python3 "$root/tools/maintenance.py" $arch "$root/build/$arch-test/test/system/system-suites.elf" $1 $2
+}
+
+# With some cases asked for, every machine is tried: which have them is known only there.
+level_system() {
+  local arch
+  for arch in "${archs[@]}"; do
+    prepare sysroot $arch
+    build $arch-test || { result "system $arch (build)" 0 1; continue; }
+    if [ -n "$listing" ]; then list_system "${catch2[@]}" || exit; else system_$arch; fi
+  done
+}
+
+system_aarch64() {
+  local row cpu cpus vhe
+  for row in "cortex-a72 2 off" "max 2 off" "max 2 on" "max 1 on"; do
+    read -r cpu cpus vhe <<<"$row"
+    suites "$cpu vhe=$vhe cpus=$cpus" "vhe=$vhe" --cpu $cpu --cpus $cpus
+  done
+  suites "max vhe=on cpus=4" "vhe=on [smp]" --cpu max --cpus 4
+  # Many more kicks than CPUs that take turns on this machine's could send: one at a time, by the emulator's own turns.
+  suites "max vhe=on cpus=4, by turns" "vhe=on kicks=$((full ? 1000000 : 100000)) no%20kick%20is%20lost*" --cpu max --cpus 4 --single
+  hostile max 0x40000000 vhe=off
+  maintenance cortex-a72 vhe=off
+  maintenance max vhe=on
+}
+
+system_riscv64() {
+  local row cpu cpus
+  for row in "rv64,h=true,v=true,vlen=256 2" "rv64,h=true 1" "rv64,h=true,sstc=false 2"; do
+    read -r cpu cpus <<<"$row"
+    suites "$cpu cpus=$cpus" "~[aia]" --cpu $cpu --cpus $cpus
+  done
+  suites "rv64,h=true aia cpus=2" "" --cpu rv64,h=true --cpus 2 --irqchip aia
+  suites "rv64,h=true aia cpus=4" "${full:+kicks=100000 }[smp]" --cpu rv64,h=true --cpus 4 --irqchip aia
+  hostile rv64,h=true,v=true,vlen=256 0x40000000 ""
+  maintenance rv64,h=true ""
+}
+
+system_x86_64() {
+  suites "max cpus=1" "" --cpu max --cpus 1
+  image=portable-suites suites "portable at ring 0" "" --cpu max --cpus 1
+}
+
+boot() { booted "$@" || { echo "alone: ./ax demo$(quoted "$@")"; return 1; }; }
+booted() { # options of demo...: Linux reaches user space, computes the same in all processes, and powers off
   "$root/ax" demo "$@" --timeout 240 >"$log/boot" 2>"$log/boot.err" </dev/null || { tail -n 5 "$log/boot" "$log/boot.err"; return 1; }
   local vcpus=4 vms=1
   while (($#)); do case $1 in --vcpus) vcpus=$2 ;; --vms) vms=$2 ;; esac; shift; done
@@ -325,5 +314,10 @@ level_budget() {
 }
 
 prepare packages sources
-for l in "${levels[@]}"; do "level_$l"; done
+for l in "${levels[@]}"; do
+  began=$SECONDS
+  "level_$l" || [ -z "$listing" ] || exit
+  [ -n "$listing" ] || printf '%-34s %4d s\n' "level $l" $((SECONDS - began))
+done
+[ -z "$listing" ] || exit $((failed > 0))
 finish

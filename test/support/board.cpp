@@ -55,7 +55,8 @@ int main() {
         *out = 0;
         if (std::strcmp(word, "vhe=on") == 0) {
             if (!runtime::set_host_extensions(true)) _exit(96);
-        } else if (std::strchr(word, '=') == nullptr) {  // NAME=N is for the tests themselves: harness::wanted()
+        } else if (word[0] == '-' || std::strchr(word, '=') == nullptr || std::strchr(word, ' ') != nullptr) {
+            // NAME=N is for the tests themselves: harness::wanted(). An option or a case's name may have a '=' too.
             argv[argc++] = word;
         }
     }

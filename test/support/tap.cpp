@@ -1,5 +1,6 @@
 // A reporter for Catch2 that prints one TAP line for each test case, so that a case is a result.
 #include <catch2/catch_test_case_info.hpp>
+#include <catch2/interfaces/catch_interfaces_config.hpp>
 #include <catch2/reporters/catch_reporter_registrars.hpp>
 #include <catch2/reporters/catch_reporter_streaming_base.hpp>
 #include <ostream>
@@ -17,6 +18,10 @@ public:
     using StreamingReporterBase::StreamingReporterBase;
     static auto getDescription() -> std::string { return "TAP, one line a test case"; }
 
+    void testRunStarting(const Catch::TestRunInfo& info) override {
+        StreamingReporterBase::testRunStarting(info);
+        m_stream << "# rng-seed " << m_config->rngSeed() << std::endl;  // for the command that runs a case again
+    }
     void testCaseStarting(const Catch::TestCaseInfo& info) override {
         StreamingReporterBase::testCaseStarting(info);
         m_stream << "# case " << one_line(info.name) << std::endl;  // a hang names the case it is in
