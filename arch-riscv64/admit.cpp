@@ -45,7 +45,7 @@ void work_out(Vcpu& v, const PerCpu& cpu) noexcept {
                    (cpu.has(Feature::sstc) ? Vcpu::hart_sstc : 0) |
                    (cpu.capabilities.vector_state != 0 && !v.vector_state.empty() ? Vcpu::has_vector : 0) | (v.fast_exit != nullptr ? Vcpu::fast_hook : 0) |
                    (vm.imsic.size != 0 ? Vcpu::has_imsic : 0) | (cpu.has(Feature::state_enable) || cpu.has(Feature::aia) ? Vcpu::more_registers : 0) |
-                   (v.host_breakpoints ? Vcpu::host_debugs : 0);
+                   (v.host_breakpoints ? Vcpu::host_debugs : 0) | (cpu.tagged() ? 0 : Vcpu::untagged);
     v.hs.hedeleg = delegated(v);
     // Sstc where it is given; cache-block operations, where an invalidation also writes back; no Svpbmt, no hardware A/D.
     v.hs.henvcfg = (sstc ? std::uint64_t{1} << 63 : 0) | 0xD0;

@@ -84,6 +84,8 @@ struct PerCpu {
     HostRegisters host;
     std::array<std::uint64_t, 16> owned{};         // the other host-owned registers as enable() found them: disable() gives them back
     inline auto has(Feature f) const noexcept -> bool { return (capabilities.features & bit(f)) != 0; }
+    /// One bit is too few: 0 is nobody's, and each hart keeps the one it uses.
+    inline auto tagged() const noexcept -> bool { return capabilities.tag_bits > 1; }
 };
 
 /// An instruction exit that waits for its answer, and what else has to be seen to before the guest goes on.
@@ -143,8 +145,9 @@ public:
         has_imsic = 512,         ///< the guest has an interrupt file
         more_registers = 1024,   ///< the hart has AIA's CSRs, or sstateen0
         host_debugs = 2048,      ///< breakpoint instructions are the host's
+        untagged = 4096,         ///< the hart has too few VMIDs to tell VMs apart: nothing cached outlives a bind
         lasting = soft_timer | resumes,  ///< what outlives an unbinding
-        rare_to_load = soft_timer | has_vector | has_imsic | more_registers,
+        rare_to_load = soft_timer | has_vector | has_imsic | more_registers | untagged,
         rare_to_save = has_imsic | more_registers,
     };
     std::uint32_t work = 0;

@@ -134,36 +134,3 @@ TEST_CASE("a guest reaches memory and devices at every height of the tables that
         CHECK(leaves<exit::MmioRead>(b).addr == device + 8);
     }
 }
-
-TEST_CASE("a register keeps what a hart would keep: set before a bind, it is the same after it", "[registers]") {
-    static std::array<std::byte, 65536> state alignas(64);
-    Machine m(spin, 0, {.vcpus = 2});
-    REQUIRE(m.vcpu(1).destroy());
-    m.slots[1].entry = nullptr;
-    auto made = Vcpu<Host>::create(m.slots[1], m.vm, {.id = 1, .entry = m.at(spin), .vector_state = {state.data(), capabilities().vector_state}});
-    REQUIRE(made);
-    const auto has = [](arch::Feature f) { return f == arch::Feature::base || (capabilities().features >> static_cast<unsigned>(f) & 1) != 0; };
-    for (std::size_t row = 0; row < arch::registers.size(); ++row) {
-        const auto& r = arch::registers[row];
-        // FS and VS follow what is switched; which counters there are, what vector configurations, and external interrupts are the hart's
-        // and the controller's to say.
-        const bool others = r.name == "sstatus" || r.name == "scounteren" || r.name == "vl" || r.name == "vtype" || r.name == "vstart" || r.name == "hvip";
-        if (!reg::stored(r.policy) || r.writable == 0 || !has(r.feature) || others) continue;
-        INFO(r.name);
-        for (const auto value : {~std::uint64_t{0}, std::uint64_t{0x5555'5555'5555'5555}, std::uint64_t{0}}) {
-            const auto which = r.id(r.count > 1 ? 1 : 0);
-            REQUIRE(made->set(which, value));
-            const auto before = made->get(which).value_or(0xDEAD);
-            { auto b = percpu().bind(*made); REQUIRE(b); }
-            CHECK(made->get(which).value_or(0xBEEF) == before);
-        }
-        REQUIRE(made->reset(m.at(spin)));
-    }
-    const auto satp = id<"vsatp">();
-    for (std::uint64_t mode = 0; mode < 16; ++mode) {
-        REQUIRE(made->set(satp, 0));
-        REQUIRE(made->set(satp, mode << 60 | 5));
-        const bool known = mode == 0 || (mode >= 8 && mode <= 10);
-        CHECK(made->get(satp).value_or(0xDEAD) == (known ? mode << 60 | 5 : 0));
-    }
-}
