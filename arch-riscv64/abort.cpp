@@ -114,8 +114,11 @@ namespace {
         if (!insn) return false;
         access = decode_instruction(*insn);
         if (!access) return fault_exit(v, addr, false, write, static_cast<std::uint8_t>(instruction_length(*insn)));
-        // What was read must be what trapped: another vCPU may have rewritten it (the direction is all that the hart told us).
-        if (access->write != (cause == cause::store_guest_page)) return false;
+        // What was read must be what trapped: another vCPU may have rewritten it. Direction and address are all that the hart told us.
+        const auto target = decode_target(*insn);
+        const auto offset = v.context.get<"stval">() - (v.x(target.base) + static_cast<std::uint64_t>(std::int64_t{target.offset}));
+        if (access->write != (cause == cause::store_guest_page) || offset >= access->bytes) return false;
+        if (offset != 0) return fault_exit(v, addr, false, write, access->length);  // its first byte was memory
     }
     if ((addr.value & 0xFFF) + access->bytes > 0x1000) return fault_exit(v, addr, false, write, access->length);
     auto& p = v.pending;
@@ -168,6 +171,11 @@ auto on_guest_page_fault(Vcpu& v, std::uint64_t cause) noexcept -> bool {
         v.exit() = exit::MmioRead{addr, width, 0, 1};
     }
     return true;
+}
+
+auto on_memory_fault(Vcpu& v, GuestPhysAddr addr, std::uint64_t virt, bool on_walk, bool write) noexcept -> bool {
+    keep(v, {write ? cause::store_guest_page : cause::load_guest_page, virt, addr.value >> 2, 0});
+    return fault_exit(v, addr, on_walk, write, 4);
 }
 
 auto on_fetch_fault(Vcpu& v) noexcept -> bool { return on_other_fault(v, cause::instruction_guest_page); }

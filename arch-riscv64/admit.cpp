@@ -41,11 +41,11 @@ auto fit(const Vcpu& v, const PerCpu& cpu, CpuId here, const Vcpu* leaves) noexc
 void work_out(Vcpu& v, const PerCpu& cpu) noexcept {
     const auto& vm = v.machine();
     const bool sstc = cpu.has(Feature::sstc) && vm.sstc;
-    v.usual_work = (cpu.hal->host_fp == HostFp::per_exit ? Vcpu::switch_fp : 0) | (vm.policy().hypercalls ? 0 : Vcpu::calls_refused) | (sstc ? Vcpu::has_sstc : 0) |
+    v.usual_work = (cpu.hal->host_fp == HostFp::per_exit ? Vcpu::switch_fp : 0) | (vm.policy().hypercalls && vm.sbi.exits == SbiExits{} ? 0 : Vcpu::calls_by_policy) | (sstc ? Vcpu::has_sstc : 0) |
                    (cpu.has(Feature::sstc) ? Vcpu::hart_sstc : 0) |
                    (cpu.capabilities.vector_state != 0 && !v.vector_state.empty() ? Vcpu::has_vector : 0) | (v.fast_exit != nullptr ? Vcpu::fast_hook : 0) |
                    (vm.imsic.size != 0 ? Vcpu::has_imsic : 0) | (cpu.has(Feature::state_enable) || cpu.has(Feature::aia) ? Vcpu::more_registers : 0) |
-                   (v.host_breakpoints ? Vcpu::host_debugs : 0);
+                   (v.host_breakpoints ? Vcpu::host_debugs : 0) | (cpu.tagged() ? 0 : Vcpu::untagged);
     v.hs.hedeleg = delegated(v);
     // Sstc where it is given; cache-block operations, where an invalidation also writes back; no Svpbmt, no hardware A/D.
     v.hs.henvcfg = (sstc ? std::uint64_t{1} << 63 : 0) | 0xD0;

@@ -36,6 +36,7 @@ struct VmConfig {
     std::span<const GuestRange> ram{};        ///< faults in here are NestedPageFault, elsewhere Mmio; must outlive the VM
     VmPolicy policy{};
     Console console{};
+    SbiExits sbi_exits{};                     ///< SBI extensions that are the host's to answer; without VmPolicy::power also HSM, SRST, shutdown
     /// Where the vCPUs' IMSICs are, a page for each, by id; none: the guest has no AIA. The SDK maps and unmaps these pages itself, so
     /// nothing else may be mapped in their blocks of 2 MiB, and unmap, protect and the dirty log leave them out.
     std::optional<GuestPhysAddr> imsic{};
@@ -47,6 +48,7 @@ struct Vm : VmCore {
     Stage2* stage2;
     GuestRange imsic;                        ///< size 0: there is none
     Console console;
+    SbiFeatures sbi;
     bool sstc;
     std::uint64_t time_delta;                ///< htimedelta of all vCPUs: one clock for the VM
 };
@@ -82,14 +84,17 @@ struct PerCpu {
     HostRegisters host;
     std::array<std::uint64_t, 16> owned{};         // the other host-owned registers as enable() found them: disable() gives them back
     inline auto has(Feature f) const noexcept -> bool { return (capabilities.features & bit(f)) != 0; }
+    /// One bit is too few: 0 is nobody's, and each hart keeps the one it uses.
+    inline auto tagged() const noexcept -> bool { return capabilities.tag_bits > 1; }
 };
 
 /// An instruction exit that waits for its answer, and what else has to be seen to before the guest goes on.
 struct Pending {
     enum class Kind : std::uint8_t {
-        none, hypercall, load, store, device, register_read, register_write, wait, fault, power_on, suspend,
+        none, hypercall, load, store, device, register_read, register_write, wait, fault, power_on, suspend, legacy_call, buffer,
         ///< hypercall: an SBI call that is the hypervisor's; load, store: the usual ones, of a general register, whose `access` has what
-        ///< a load's end needs; device: any load, store or atomic operation, `access`
+        ///< a load's end needs; device: any load, store or atomic operation, `access`; legacy_call: a hypercall that answers in a0 alone;
+        ///< buffer: an SBI call whose buffer stage 2 does not let the SDK at
         more,       ///< an atomic operation whose read is done: the next run() asks for its write
         terminal,   ///< a terminal exit was given out: only a reset helps
         host_irq,   ///< the host's interrupt handler runs inside run()
@@ -98,7 +103,6 @@ struct Pending {
     std::uint8_t length = 4;      ///< bytes to advance at completion
     std::uint8_t reg = 0;         ///< destination of a register read
     bool writing = false;         ///< atomic operation: the write is outstanding
-    bool legacy = false;          ///< suspend, power_on: never by a legacy call; kept for symmetry of answers
     bool power_down = false;      ///< suspend: completes by a restart at `addr` with `arg`
     Access access{};
     GuestPhysAddr addr{};
@@ -130,7 +134,7 @@ public:
     /// What an entry, an exit or a switch has to see to beyond the usual: bits of one word, so that the usual is one test.
     enum Work : std::uint32_t {
         switch_fp = 1,           ///< the host uses floating point: HostFp::per_exit
-        calls_refused = 2,       ///< no call is an exit
+        calls_by_policy = 2,     ///< other calls are exits than usually
         soft_timer = 4,          ///< `timer_at` counts: the guest has no timer register, or does not use it
         deadline_armed = 8,
         has_vector = 16,         ///< the vector state is switched
@@ -141,8 +145,9 @@ public:
         has_imsic = 512,         ///< the guest has an interrupt file
         more_registers = 1024,   ///< the hart has AIA's CSRs, or sstateen0
         host_debugs = 2048,      ///< breakpoint instructions are the host's
+        untagged = 4096,         ///< the hart has too few VMIDs to tell VMs apart: nothing cached outlives a bind
         lasting = soft_timer | resumes,  ///< what outlives an unbinding
-        rare_to_load = soft_timer | has_vector | has_imsic | more_registers,
+        rare_to_load = soft_timer | has_vector | has_imsic | more_registers | untagged,
         rare_to_save = has_imsic | more_registers,
     };
     std::uint32_t work = 0;
@@ -296,6 +301,9 @@ auto on_fetch_fault(Vcpu&) noexcept -> bool;
 auto next_part(Vcpu&) noexcept -> bool;
 void suspend_now(Vcpu&) noexcept;   ///< as if a suspend with power off had been completed: starts at pending.addr
 auto on_call(Vcpu&) noexcept -> bool;
+auto on_call_by_policy(Vcpu&) noexcept -> bool;  ///< the same with Vcpu::calls_by_policy
+/// The SDK has not got at the guest's memory at `addr` (of RAM) for it: as if the guest had gone there. `virt`: 0 where it named no virtual address.
+auto on_memory_fault(Vcpu&, GuestPhysAddr addr, std::uint64_t virt, bool on_walk, bool write) noexcept -> bool;
 auto on_virtual_instruction(Vcpu&) noexcept -> bool;
 auto store_value(Vcpu&, const Access&) noexcept -> std::uint64_t;
 /// The instruction at the guest's pc, read as the guest would. Nothing: it cannot be read, and the guest has the fault.

@@ -76,6 +76,10 @@ namespace {
 /// What few harts or guests have. Interrupts that have come since the vCPU was bound last were posted, too: run() looks at that. But a level
 /// may have gone, and time has passed.
 [[gnu::noinline]] void load_rare(Vcpu& v, const PerCpu& cpu) noexcept {
+    if (v.has(Vcpu::untagged)) {
+        hfence_gvma();
+        hfence_vvma();
+    }
     if (cpu.has(Feature::state_enable)) each_row<Feature::state_enable>(v.context, load);
     if (cpu.has(Feature::aia)) {
         each_row<Feature::aia>(v.context, load);

@@ -18,19 +18,36 @@ auto answer(Vcpu& v, const SbiCall& c, SbiError error, std::uint64_t value = 0) 
     return false;
 }
 
-/// A legacy call's hart mask stands in the guest's memory; a fault of reading it is the guest's (R11).
-auto read_mask(Vcpu& v, SbiCall& c) noexcept -> bool {
-    if (!c.mask_in_memory) return true;
+/// A call that is the host's to answer.
+auto to_host(Vcpu& v) noexcept -> bool {
+    const auto id = v.x(17);
+    const bool legacy = id <= 0xF;
+    v.pending.kind = legacy ? Pending::Kind::legacy_call : Pending::Kind::hypercall;
+    v.call_number = id << 32 | (legacy ? 0 : static_cast<std::uint32_t>(v.x(16)));
+    v.exit().set_call(false);
+    return true;
+}
+
+/// A legacy call's hart mask stands in the guest's memory; a fault of reading it is the guest's (R11), but where stage 2 has no page of
+/// RAM yet. Nothing: the mask is read; else what act() answers.
+auto read_mask(Vcpu& v, SbiCall& c) noexcept -> std::optional<bool> {
     const auto at = c.mask;
     c.mask = 0;
     c.mask_base = ~std::uint64_t{0};
-    if (at == 0) return true;
+    if (at == 0) return std::nullopt;
     c.mask_base = 0;
     write<"hstatus">(v.context.get<"hstatus">());  // SPVP: an SBI call comes from VS-mode
     const VcpuCore::Reading reading(v);
     execute_fences(v);
     const auto trap = axvcpu_load_double(at, &c.mask);
-    if (trap == 0) return true;
+    if (trap == 0) return std::nullopt;
+    if (trap - 1 == cause::load_guest_page) {
+        const auto kind = classify_htinst(read<"htinst">());
+        const bool write = kind == TrapInstruction::page_table_write, on_walk = write || kind == TrapInstruction::page_table_read;
+        const auto virt = read<"stval">();
+        const GuestPhysAddr addr{read<"htval">() << 2 | (on_walk ? 0 : virt & 3)};
+        if (v.vm().is_ram(addr)) return on_memory_fault(v, addr, virt, on_walk, write);
+    }
     inject(v, trap - 1 == cause::load_page ? cause::load_page : cause::load_access, at);
     return false;
 }
@@ -53,6 +70,7 @@ auto fence(Vcpu& v, const SbiCall& c) noexcept -> SbiError {
 auto start(Vcpu& v, const SbiCall& c) noexcept -> bool {
     auto* target = v.vm().find(c.target);
     if (target == nullptr) return answer(v, c, SbiError::invalid_param);
+    if (target->power() != Power::off) return answer(v, c, SbiError::already_available);
     if (c.address % 2 != 0 || !v.vm().is_ram({c.address})) return answer(v, c, SbiError::invalid_address);
     if (auto ok = target->request_power_on({c.address}, c.arg); !ok) return answer(v, c, SbiError::already_available);
     v.pending.kind = Pending::Kind::power_on;
@@ -90,15 +108,8 @@ auto suspend(Vcpu& v, const SbiCall& c) noexcept -> bool {
     return true;
 }
 
-/// The host's view of a guest-physical byte range, page by page. Nothing where there is no mapped memory (R11 R13).
-auto host_byte(Vcpu& v, GuestPhysAddr a, bool write) noexcept -> unsigned char* {
-    if (!v.vm().is_ram(a)) return nullptr;
-    const auto mapping = v.machine().stage2->walk(a);
-    if (!mapping || (write ? !mapping->permissions.write : !mapping->permissions.read)) return nullptr;
-    return static_cast<unsigned char*>(v.hal->phys_to_virt(mapping->address));
-}
-
-/// At most a page at a time: the guest says how much more there is by calling again (R12).
+/// At most a page at a time: the guest says how much more there is by calling again (R12), and each is looked up by itself (R13). One
+/// that is not mapped, or not for this, leaves: the host maps it, and the call is made again.
 auto console_buffer(Vcpu& v, const SbiCall& c) noexcept -> bool {
     const auto& console = v.machine().console;
     const bool out = c.kind == SbiCall::Kind::console_write;
@@ -106,7 +117,13 @@ auto console_buffer(Vcpu& v, const SbiCall& c) noexcept -> bool {
     if (c.address > ~c.size || !v.vm().is_ram({c.address}) || !v.vm().is_ram({c.address + c.size - 1})) return answer(v, c, SbiError::invalid_param);
     const auto count = std::min(c.size, 4096 - (c.address & 0xFFF));
     const VcpuCore::Reading reading(v);
-    auto* bytes = host_byte(v, {c.address}, !out);
+    const auto mapping = v.machine().stage2->walk({c.address});
+    if (!mapping || (out ? !mapping->permissions.read : !mapping->permissions.write)) {
+        if (!on_memory_fault(v, {c.address}, 0, false, !out)) return false;
+        v.pending.kind = Pending::Kind::buffer;
+        return true;
+    }
+    auto* bytes = static_cast<unsigned char*>(v.hal->phys_to_virt(mapping->address));
     if (bytes == nullptr) return answer(v, c, SbiError::failed);
     std::uint64_t done = 0;
     for (; done < count; ++done) {
@@ -126,16 +143,19 @@ auto console_buffer(Vcpu& v, const SbiCall& c) noexcept -> bool {
     const auto& console = v.machine().console;
     const bool power = c.kind == Kind::hart_start || c.kind == Kind::hart_stop || c.kind == Kind::hart_status || c.kind == Kind::hart_suspend || c.kind == Kind::reset;
     if (power && !v.vm().policy().power) return answer(v, c, SbiError::not_supported);
+    if (c.mask_in_memory)
+        if (const auto over = read_mask(v, c)) return *over;
     switch (c.kind) {
         case Kind::set_timer:
             set_guest_timer(v, c.value);
             return answer(v, c, SbiError::success);
-        case Kind::send_ipi: return read_mask(v, c) && answer(v, c, send_ipi(v, c));
-        case Kind::fence_instruction: case Kind::fence_translations: return read_mask(v, c) && answer(v, c, fence(v, c));
-        case Kind::clear_ipi:
-            v.software_interrupt.store(false);
+        case Kind::send_ipi: return answer(v, c, send_ipi(v, c));
+        case Kind::fence_instruction: case Kind::fence_translations: return answer(v, c, fence(v, c));
+        case Kind::clear_ipi: {
+            const bool sent = v.software_interrupt.exchange(false), shows = (read<"hvip">() & interrupt_bits::vs_software) != 0;
             clear_bits<"hvip">(interrupt_bits::vs_software);
-            return answer(v, c, SbiError::success);
+            return answer(v, c, SbiError::success, sent || shows);
+        }
         case Kind::hart_start: return start(v, c);
         case Kind::hart_stop:
             v.power_down();  // from here on another vCPU may start this one again
@@ -164,14 +184,8 @@ auto console_buffer(Vcpu& v, const SbiCall& c) noexcept -> bool {
 
 [[gnu::noinline]] auto on_other_call(Vcpu& v) noexcept -> bool {
     const auto id = v.x(17);
-    const auto& policy = v.vm().policy();
-    if (is_hypervisor_call(id) && policy.hypercalls) {
-        v.pending.kind = Pending::Kind::hypercall;
-        v.call_number = id << 32 | static_cast<std::uint32_t>(v.x(16));
-        v.exit().set_call(false);
-        return true;
-    }
-    return act(v, decode_call({id, v.x(16), {v.x(10), v.x(11), v.x(12), v.x(13), v.x(14)}}, {.console = v.machine().console.write != nullptr}));
+    if (is_hypervisor_call(id) && v.vm().policy().hypercalls) return to_host(v);
+    return act(v, decode_call({id, v.x(16), {v.x(10), v.x(11), v.x(12), v.x(13), v.x(14)}}, v.machine().sbi));
 }
 
 /// Whether a hart mask names this vCPU alone.
@@ -195,5 +209,7 @@ auto on_call(Vcpu& v) noexcept -> bool {
     v.advance(4);
     return false;
 }
+
+auto on_call_by_policy(Vcpu& v) noexcept -> bool { return v.machine().sbi.exits.has(v.x(17)) ? to_host(v) : on_call(v); }
 
 }  // namespace axvcpu::riscv64

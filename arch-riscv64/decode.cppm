@@ -150,6 +150,34 @@ constexpr auto decode_instruction(std::uint32_t insn) noexcept -> std::optional<
     }
 }
 
+/// Where an access goes: x(base) + offset.
+struct Target {
+    std::uint8_t base;
+    std::int16_t offset;
+    friend constexpr bool operator==(Target, Target) = default;
+};
+/// Of an instruction that decode_instruction() knows, by its own bits.
+constexpr auto decode_target(std::uint32_t insn) noexcept -> Target {
+    const auto bits = [&](unsigned high, unsigned low, unsigned to) { return (insn >> low & ((1u << (high - low + 1)) - 1)) << to; };
+    const auto at = [](std::uint32_t base, std::uint32_t offset) { return Target{static_cast<std::uint8_t>(base), static_cast<std::int16_t>(offset)}; };
+    constexpr std::uint32_t sp = 2;
+    if (instruction_length(insn) == 4) {
+        const auto base = bits(19, 15, 0), opcode = insn & 0x7C;
+        if (opcode == 0x2C) return at(base, 0);  // AMO
+        const auto offset = (opcode & 0x20) != 0 ? bits(31, 25, 5) | bits(11, 7, 0) : bits(31, 20, 0);
+        return at(base, (offset ^ 0x800) - 0x800);
+    }
+    const bool is_double = (bits(13, 13, 0) & 1) != 0;  // C.LD, C.FLD and their stores: funct3 is odd; else words
+    const bool is_store = bits(15, 15, 0) != 0;
+    if ((insn & 3) == 2) {
+        if (is_store) return at(sp, is_double ? bits(12, 10, 3) | bits(9, 7, 6) : bits(12, 9, 2) | bits(8, 7, 6));
+        return at(sp, bits(12, 12, 5) | (is_double ? bits(6, 5, 3) | bits(4, 2, 6) : bits(6, 4, 2) | bits(3, 2, 6)));
+    }
+    const auto base = bits(9, 7, 0) + 8;
+    if (bits(15, 13, 0) == 4) return at(base, bits(5, 5, 1) | (bits(10, 10, 0) == 0 ? bits(6, 6, 0) : 0));  // Zcb: bytes, then halves
+    return at(base, bits(12, 10, 3) | (is_double ? bits(6, 5, 6) : bits(6, 6, 2) | bits(5, 5, 6)));
+}
+
 /// htinst after a guest-page fault (R18).
 enum class TrapInstruction : std::uint8_t { unknown, access, page_table_read, page_table_write };
 constexpr auto classify_htinst(std::uint64_t htinst) noexcept -> TrapInstruction {
@@ -188,5 +216,7 @@ constexpr auto decode_csr(std::uint32_t insn) noexcept -> std::optional<CsrAcces
     return a;
 }
 inline constexpr std::uint32_t wfi_instruction = 0x1050'0073;
+/// Zawrs: waits until a reservation is lost; WRS.STO not for long.
+constexpr auto is_wait_on_reservation(std::uint32_t insn) noexcept -> bool { return insn == 0x00D0'0073 || insn == 0x01D0'0073; }
 
 }  // namespace axvcpu::riscv64

@@ -117,6 +117,14 @@ auto Arch::complete_other(Vcpu& v, std::uint64_t value) noexcept -> const Error*
             else p.kind = Pending::Kind::more;
             return nullptr;
         case Pending::Kind::power_on: answer_call(v, SbiError::success); return nullptr;
+        case Pending::Kind::legacy_call:
+            v.set_x(10, value);
+            v.advance(4);
+            return nullptr;
+        case Pending::Kind::buffer:  // the host has done the call's work
+            answer_call(v, SbiError::success);
+            v.set_x(11, value);
+            return nullptr;
         case Pending::Kind::suspend:
             if (!p.power_down) answer_call(v, SbiError::success);
             else power_up(v);  // starts again at its entry point
@@ -155,7 +163,11 @@ auto Arch::fail(Vcpu& v) noexcept -> Result<void> {
             p.target->cancel_power_on();
             answer_call(v, SbiError::failed);
             break;
-        case Pending::Kind::suspend: answer_call(v, SbiError::failed); break;
+        case Pending::Kind::legacy_call:
+            v.set_x(10, reg(SbiError::not_supported));
+            v.advance(4);
+            break;
+        case Pending::Kind::suspend: case Pending::Kind::buffer: answer_call(v, SbiError::failed); break;
         case Pending::Kind::load: case Pending::Kind::store: case Pending::Kind::device: case Pending::Kind::fault: {
             const auto trap = v.context.get<"scause">();
             inject(v, trap == cause::instruction_guest_page ? cause::instruction_access : trap == cause::load_guest_page ? cause::load_access : cause::store_access,

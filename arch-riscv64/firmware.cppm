@@ -27,7 +27,7 @@ struct SbiCall {
         console_write, console_read, console_byte, console_get, unknown,
     };
     Kind kind = Kind::unknown;
-    bool legacy = false;             ///< a0 alone is the result
+    bool legacy = false;             ///< a0 alone is the result; a1 stays
     bool mask_in_memory = false;     ///< legacy: `mask` is the virtual address of the mask, 0 for all
     SbiError error = SbiError::success;
     std::uint64_t value = 0;         ///< answer: a1; set_timer: when; console_byte: the byte; reset: type; hart_suspend: type
@@ -41,22 +41,57 @@ struct SbiCall {
 /// A call's registers.
 struct SbiRegisters { std::uint64_t eid, fid; std::array<std::uint64_t, 5> a; };
 
+/// Whether an extension id lies in the ranges left to whoever makes the hypervisor: experimental, vendor, firmware.
+constexpr auto is_hypervisor_call(std::uint64_t id) noexcept -> bool { return id >= 0x0800'0000 && id <= 0x0AFF'FFFF; }
+
+/// Extensions that the VM's host answers itself: their calls leave as exit::Hypercall, with the extension id << 32 | function id, of a
+/// legacy call the id alone. complete(value) is SBI_SUCCESS in a0 and the value in a1, of a legacy call the value in a0; fail() is
+/// SBI_ERR_NOT_SUPPORTED. For another error set a0, a1 and the pc behind the call, then retry().
+struct SbiExits {
+    bool base = false, time = false, ipi = false, rfence = false, hsm = false, srst = false, dbcn = false, pmu = false;
+    bool legacy = false;    ///< ids 0 to 15
+    bool shutdown = false;  ///< of those number 8 alone
+    bool unknown = false;   ///< those that the SDK does not know and that are not the hypervisor's own (is_hypervisor_call())
+    constexpr auto has(std::uint64_t id) const noexcept -> bool {
+        switch (id) {
+            case eid::base: return base;
+            case eid::time: return time;
+            case eid::ipi: return ipi;
+            case eid::rfence: return rfence;
+            case eid::hsm: return hsm;
+            case eid::srst: return srst;
+            case eid::dbcn: return dbcn;
+            case eid::pmu: return pmu;
+            default: break;
+        }
+        if (id <= 0xF) return legacy || (shutdown && id == 8);
+        const bool fits = static_cast<std::uint64_t>(static_cast<std::int32_t>(id)) == id;  // ids have 32 bits: an exit says no more
+        return unknown && fits && !is_hypervisor_call(id);
+    }
+    friend constexpr bool operator==(const SbiExits&, const SbiExits&) = default;
+};
+
 /// What the VM has besides what every VM has.
-struct SbiFeatures { bool console = false; };
+struct SbiFeatures {
+    bool console = false;
+    bool power = true;   ///< HSM, SRST and the legacy shutdown
+    SbiExits exits{};
+};
 
 namespace detail {
 using Kind = SbiCall::Kind;
 constexpr auto answer(SbiError e, std::uint64_t value = 0) noexcept -> SbiCall { return {.kind = Kind::answer, .error = e, .value = value}; }
 constexpr auto unsupported() noexcept -> SbiCall { return answer(SbiError::not_supported); }
 
-constexpr auto probe(std::uint64_t id, SbiFeatures f) noexcept -> bool {
+constexpr auto probe(std::uint64_t id, const SbiFeatures& f) noexcept -> bool {
     switch (id) {
-        case eid::base: case eid::time: case eid::ipi: case eid::rfence: case eid::hsm: case eid::srst: case eid::pmu: return true;
-        case eid::dbcn: case 1: case 2: return f.console;
-        default: return id == 0 || (id >= 3 && id <= 8);
+        case eid::base: case eid::time: case eid::ipi: case eid::rfence: case eid::pmu: return true;
+        case eid::hsm: case eid::srst: case 8: return f.power || f.exits.has(id);
+        case eid::dbcn: case 1: case 2: return f.console || f.exits.has(id);
+        default: return id == 0 || (id >= 3 && id <= 7);
     }
 }
-constexpr auto decode_base(const SbiRegisters& r, SbiFeatures f) noexcept -> SbiCall {
+constexpr auto decode_base(const SbiRegisters& r, const SbiFeatures& f) noexcept -> SbiCall {
     switch (r.fid) {
         case 0: return answer(SbiError::success, sbi_version);
         case 1: return answer(SbiError::success, implementation_id);
@@ -66,17 +101,18 @@ constexpr auto decode_base(const SbiRegisters& r, SbiFeatures f) noexcept -> Sbi
         default: return unsupported();
     }
 }
-constexpr auto decode_legacy(const SbiRegisters& r, SbiFeatures f) noexcept -> SbiCall {
+constexpr auto decode_legacy(const SbiRegisters& r, const SbiFeatures& f) noexcept -> SbiCall {
     switch (r.eid) {
         case 0: return {.kind = Kind::set_timer, .legacy = true, .value = r.a[0]};
-        case 1: return f.console ? SbiCall{.kind = Kind::console_byte, .legacy = true, .value = r.a[0] & 0xFF} : unsupported();
-        case 2: return f.console ? SbiCall{.kind = Kind::console_get, .legacy = true} : unsupported();
+        // Without a console what is written is thrown away, and there is nothing to read (-1).
+        case 1: return {.kind = f.console ? Kind::console_byte : Kind::answer, .legacy = true, .value = f.console ? r.a[0] & 0xFF : 0};
+        case 2: return {.kind = f.console ? Kind::console_get : Kind::answer, .legacy = true, .error = f.console ? SbiError::success : SbiError::failed};
         case 3: return {.kind = Kind::clear_ipi, .legacy = true};
         case 4: return {.kind = Kind::send_ipi, .legacy = true, .mask_in_memory = true, .mask = r.a[0]};
         case 5: return {.kind = Kind::fence_instruction, .legacy = true, .mask_in_memory = true, .mask = r.a[0]};
         case 6: case 7: return {.kind = Kind::fence_translations, .legacy = true, .mask_in_memory = true, .mask = r.a[0]};
         case 8: return {.kind = Kind::reset, .legacy = true};
-        default: return unsupported();
+        default: return {.kind = Kind::answer, .legacy = true, .error = SbiError::not_supported};
     }
 }
 constexpr auto decode_rfence(const SbiRegisters& r) noexcept -> SbiCall {
@@ -92,17 +128,19 @@ constexpr auto decode_hsm(const SbiRegisters& r) noexcept -> SbiCall {
         case 0: return {.kind = Kind::hart_start, .target = r.a[0], .address = r.a[1], .arg = r.a[2]};
         case 1: return {.kind = Kind::hart_stop};
         case 2: return {.kind = Kind::hart_status, .target = r.a[0]};
-        case 3:  // 0: default retentive, 0x8000'0000: default non-retentive; the rest reserved or the platform's
-            if (r.a[0] != 0 && r.a[0] != 0x8000'0000) return answer(r.a[0] >> 32 != 0 ? SbiError::invalid_param : (r.a[0] & 0x7FFF'FFFF) >= 0x1000'0000 ? SbiError::not_supported : SbiError::invalid_param);
-            return {.kind = Kind::hart_suspend, .value = r.a[0], .address = r.a[1], .arg = r.a[2]};
+        case 3: {  // 0: default retentive, 0x8000'0000: default non-retentive; the rest is reserved, or a platform's that this one does not have
+            const auto type = static_cast<std::uint32_t>(r.a[0]);
+            if (type != 0 && type != 0x8000'0000) return answer(SbiError::invalid_param);
+            return {.kind = Kind::hart_suspend, .value = type, .address = r.a[1], .arg = r.a[2]};
+        }
         default: return unsupported();
     }
 }
 constexpr auto decode_srst(const SbiRegisters& r) noexcept -> SbiCall {
     if (r.fid != 0) return unsupported();
-    const auto type = r.a[0], reason = r.a[1];
-    if (type >> 32 != 0 || reason >> 32 != 0) return answer(SbiError::invalid_param);
-    if (type > 2 || (reason > 1 && reason < 0xE000'0000)) return answer(type >= 0xF000'0000 ? SbiError::not_supported : SbiError::invalid_param);
+    // Shutdown, cold and warm reboot; no reason, system failure. The rest is reserved, or somebody's that is not implemented here.
+    const auto type = static_cast<std::uint32_t>(r.a[0]), reason = static_cast<std::uint32_t>(r.a[1]);
+    if (type > 2 || reason > 1) return answer(SbiError::invalid_param);
     return {.kind = Kind::reset, .value = type, .arg = reason};
 }
 constexpr auto decode_pmu(const SbiRegisters& r) noexcept -> SbiCall {
@@ -120,10 +158,7 @@ constexpr auto decode_dbcn(const SbiRegisters& r) noexcept -> SbiCall {
 }
 }  // namespace detail
 
-/// Whether an extension id lies in the ranges left to whoever makes the hypervisor: experimental, vendor, firmware.
-constexpr auto is_hypervisor_call(std::uint64_t id) noexcept -> bool { return id >= 0x0800'0000 && id <= 0x0AFF'FFFF; }
-
-constexpr auto decode_call(const SbiRegisters& r, SbiFeatures f) noexcept -> SbiCall {
+constexpr auto decode_call(const SbiRegisters& r, const SbiFeatures& f) noexcept -> SbiCall {
     if (r.eid <= 0xF) return detail::decode_legacy(r, f);
     switch (r.eid) {
         case eid::base: return detail::decode_base(r, f);

@@ -113,8 +113,9 @@ auto Arch::enable(PerCpu& cpu, const HalTable& hal) noexcept -> Result<Capabilit
     }
     restore_interrupts(sie);
     if (!found) return found.error();
-    // Without VMIDs every bind drops all translations; one number beside 0 still tells the VMs of a hart apart.
-    if (!tags().add(cpu.tags, std::max(cpu.capabilities.tag_bits, 1u)))
+    // Where every bind drops all translations any number does: the hart takes what it has bits for.
+    constexpr unsigned vmid_bits = 14;
+    if (!tags().add(cpu.tags, cpu.tagged() ? cpu.capabilities.tag_bits : vmid_bits))
         return Error{Code::unsupported, "more VMIDs than harts", std::uint64_t{1} << cpu.capabilities.tag_bits, 0};
     write_constants(cpu);
     constinit static std::atomic<std::uint64_t> epochs{0};

@@ -25,7 +25,8 @@ using Register = reg::Register<Csr, Feature>;
 /// Fields of sstatus and vsstatus.
 namespace sstatus {
 inline constexpr std::uint64_t sie = 1 << 1, spie = 1 << 5, spp = 1 << 8, vs = 3 << 9, vs_initial = 1 << 9, vs_clean = 2 << 9, fs = 3 << 13,
-                               fs_initial = 1 << 13, fs_clean = 2 << 13, uxl64 = std::uint64_t{2} << 32;
+                               fs_initial = 1 << 13, fs_clean = 2 << 13, uxl64 = std::uint64_t{2} << 32, sum = 1 << 18, mxr = 1 << 19,
+                               settable = sie | spie | spp | vs | fs | sum | mxr;  // of a guest; UBE and UXL stay, SD follows
 }
 /// Fields of hstatus.
 namespace hstatus {
@@ -38,8 +39,8 @@ inline constexpr std::uint64_t vs_software = 1 << 2, vs_timer = 1 << 6, vs_exter
 
 namespace detail {
 inline constexpr std::uint64_t all = ~std::uint64_t{0};
-consteval auto core(std::string_view name, std::uint16_t number, std::uint16_t count = 1) -> Register {
-    return {name, {number}, Policy::every_entry, 0, all, Feature::base, reg::Class::core, 3, count};
+consteval auto core(std::string_view name, std::uint16_t number, std::uint16_t count = 1, std::uint64_t writable = all) -> Register {
+    return {name, {number}, Policy::every_entry, 0, writable, Feature::base, reg::Class::core, 3, count};
 }
 consteval auto entry(std::string_view name, std::uint16_t number, std::uint64_t reset, std::uint64_t writable) -> Register {
     return {name, {number}, Policy::every_entry, reset, writable};
@@ -47,8 +48,8 @@ consteval auto entry(std::string_view name, std::uint16_t number, std::uint64_t 
 consteval auto vs(std::string_view name, std::uint16_t number, std::uint64_t reset = 0, std::uint64_t writable = all, Feature f = Feature::base) -> Register {
     return {name, {number}, Policy::on_bind, reset, writable, f};
 }
-consteval auto vector(std::string_view name, std::uint16_t number, std::uint16_t count = 1, Feature f = Feature::base) -> Register {
-    return {name, {number}, Policy::vector, 0, all, f, count > 1 ? reg::Class::vector : reg::Class::system, 3, count};
+consteval auto vector(std::string_view name, std::uint16_t number, std::uint16_t count = 1, Feature f = Feature::base, std::uint64_t writable = all) -> Register {
+    return {name, {number}, Policy::vector, 0, writable, f, count > 1 ? reg::Class::vector : reg::Class::system, 3, count};
 }
 consteval auto host(std::string_view name, std::uint16_t number) -> Register { return {name, {number}, Policy::host_owned, 0, 0}; }
 }  // namespace detail
@@ -57,7 +58,7 @@ consteval auto host(std::string_view name, std::uint16_t number) -> Register { r
 inline constexpr std::array registers{
     // What switch.S moves on every entry and exit. x0 stands in its place and stays zero.
     detail::core("x", 0x1000, 32),
-    detail::core("pc", 0x1020),
+    detail::core("pc", 0x1020, 1, ~1ull),
     detail::entry("sstatus", 0x100, sstatus::spp | sstatus::uxl64, sstatus::spp),  // of HS-mode while the guest runs: FS and VS follow what is switched
     detail::entry("hstatus", 0x600, hstatus::spv | hstatus::spvp | hstatus::vtw | hstatus::vsxl64, 0),
     detail::entry("scause", 0x142, 0, 0),
@@ -66,13 +67,13 @@ inline constexpr std::array registers{
     detail::entry("htinst", 0x64A, 0, 0),
 
     // Only guests use these: switched at bind and unbind.
-    detail::vs("vsstatus", 0x200, sstatus::uxl64),
-    detail::vs("vstvec", 0x205),
+    detail::vs("vsstatus", 0x200, sstatus::uxl64, sstatus::settable),
+    detail::vs("vstvec", 0x205, 0, ~2ull),  // MODE: direct or vectored
     detail::vs("vsscratch", 0x240),
-    detail::vs("vsepc", 0x241),
+    detail::vs("vsepc", 0x241, 0, ~1ull),
     detail::vs("vscause", 0x242),
     detail::vs("vstval", 0x243),
-    detail::vs("vsatp", 0x280),
+    detail::vs("vsatp", 0x280),  // set() looks at MODE
     detail::vs("scounteren", 0x106, 0, 0xFFFF'FFFF),
     detail::vs("senvcfg", 0x10A, 0, 0xF1),  // FIOM, CBIE, CBCFE, CBZE
     detail::vs("sstateen0", 0x10C, 0, 0, Feature::state_enable),
@@ -83,9 +84,9 @@ inline constexpr std::array registers{
 
     // The floating-point state; of the vector state what has a fixed size. The vector registers are in memory of the user.
     detail::vector("f", 0x1040, 32),
-    detail::vector("fcsr", 0x003),
-    detail::vector("vstart", 0x008, 1, Feature::vector),
-    detail::vector("vcsr", 0x00F, 1, Feature::vector),
+    detail::vector("fcsr", 0x003, 1, Feature::base, 0xFF),
+    detail::vector("vstart", 0x008, 1, Feature::vector, 0xFFFF),  // VLEN is 65536 at most
+    detail::vector("vcsr", 0x00F, 1, Feature::vector, 7),
     detail::vector("vl", 0xC20, 1, Feature::vector),
     detail::vector("vtype", 0xC21, 1, Feature::vector),
 

@@ -27,6 +27,18 @@ auto on_wait(Vcpu& v) noexcept -> bool {
     return true;
 }
 
+/// Another vCPU is waited for: a host that wants to know runs that one meanwhile; else this one looks again.
+auto on_spin(Vcpu& v) noexcept -> bool {
+    if (!v.vm().policy().yields) {
+        v.advance(4);
+        return false;
+    }
+    v.pending.kind = Pending::Kind::wait;
+    v.pending.length = 4;
+    v.exit() = exit::Yield{};
+    return true;
+}
+
 /// The counters beside `time` read as zero where the guest may look at them: there is no PMU, and some guests look.
 auto read_zero(Vcpu& v, unsigned rd) noexcept -> bool {
     v.set_x(rd, 0);
@@ -84,6 +96,7 @@ auto on_virtual_instruction(Vcpu& v) noexcept -> bool {
     const bool from_vs = (v.context.get<"sstatus">() & sstatus::spp) != 0;
     if (insn == wfi_instruction && from_vs) return on_wait(v);
     if (const auto a = decode_csr(insn)) return on_csr(v, *a, insn, from_vs);
+    if (is_wait_on_reservation(insn)) return on_spin(v);
     return illegal(v, insn);  // hfence, hlv, sret of a hypervisor that the guest does not have
 }
 
@@ -148,6 +161,8 @@ auto Arch::set(Vcpu& v, reg::Id id, std::uint64_t value, bool high) noexcept -> 
     const auto& r = reg::facts<registers>[at->fact];
     if (high && r.log2_bytes <= 3) return Error{Code::bad_value, "a register of more than 8 bytes", 16, std::uint64_t{1} << r.log2_bytes};
     if (r.writable == 0 || (at->row == index<"x"> && at->element == 0)) return Error{Code::read_only, "a register that can be set", 0, id.value};
+    // A MODE that is none: the write has no effect (vsatp). One that the hart lacks has none when it is bound.
+    if (const auto mode = value >> 60; at->row == index<"vsatp"> && mode != 0 && (mode < 8 || mode > 10)) return {};
     const auto sie = mask_interrupts();
     if (v.percpu != nullptr && r.policy == Policy::vector) transfer_fp(v, false);
     auto& stored = v.context.at(*at);

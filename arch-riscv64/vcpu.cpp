@@ -14,7 +14,9 @@ namespace axvcpu::riscv64 {
 Vm::Vm(const VmConfig& c, const HalTable& hal) noexcept
     : VmCore(c.id, c.stage2 != nullptr ? c.stage2->root() : HostPhysAddr{}, c.ram, c.policy, c.vcpus, hal), stage2(c.stage2),
       imsic{c.imsic.value_or(GuestPhysAddr{}), c.imsic ? Stage2::page_size * c.vcpus.size() : 0},
-      console(c.console), sstc(c.sstc), time_delta(-read<"time">()) {}
+      console(c.console), sbi{.console = c.console.write != nullptr, .power = c.policy.power, .exits = c.sbi_exits}, sstc(c.sstc), time_delta(-read<"time">()) {
+    if (!c.policy.power && c.policy.hypercalls) sbi.exits.hsm = sbi.exits.srst = sbi.exits.shutdown = true;  // calls like others
+}
 
 Vcpu::Vcpu(Vm& vm, const CreateConfig& c) noexcept : VcpuCore(vm, c.id, c.hart.value_or(c.id)), hal(&vm.hal()), vector_state(c.vector_state) {
     std::ranges::fill(vector_state, std::byte{});
@@ -65,7 +67,9 @@ auto Arch::restart(Vcpu& v, GuestPhysAddr entry, std::uint64_t arg) noexcept -> 
 
 auto Arch::reset(Vcpu& v, GuestPhysAddr entry, std::uint64_t arg) noexcept -> Result<void> {
     auto ok = restart(v, entry, arg);
-    if (ok) v.file.clear();
+    if (!ok) return ok;
+    v.file.clear();
+    v.software_interrupt = false;  // sent to what it was before
     return ok;
 }
 
@@ -142,15 +146,17 @@ template <Timed T = Timed::maybe>
 }
 
 /// Enters until something has to leave, and ends run().
+template <bool ByPolicy = false>
 [[gnu::noinline]] auto run_loop(Vcpu& v) noexcept -> bool {
-    do {
+    for (;;) {
         while (!v.mailbox().enter(v.place())) [[unlikely]]
             if (take_events(v)) return end_run(v);
         if (v.has(Vcpu::switch_fp)) [[unlikely]] enter_with_fp(v);
         else enter(v);
         v.mailbox().leave();
-    } while (!leave(v, read<"scause">()));
-    return end_run(v);
+        const auto cause = read<"scause">();
+        if (ByPolicy && cause == cause::guest_call ? on_call_by_policy(v) : leave(v, cause)) return end_run(v);
+    }
 }
 [[gnu::noinline]] auto go_on(Vcpu& v, std::uint64_t cause) noexcept -> bool { return leave(v, cause) ? end_run(v) : run_loop(v); }
 
@@ -180,7 +186,8 @@ template <Timed T>
         v.suspended = false;
         v.set(Vcpu::resumes, false);
     }
-    return (v.work & (Vcpu::switch_fp | Vcpu::calls_refused | Vcpu::fast_hook)) != 0 ? run_loop(v) : straight<Timed::maybe>(v);
+    if (v.has(Vcpu::calls_by_policy)) return run_loop<true>(v);
+    return (v.work & (Vcpu::switch_fp | Vcpu::fast_hook)) != 0 ? run_loop(v) : straight<Timed::maybe>(v);
 }
 
 /// An entry that has nothing special but a deadline.
@@ -218,7 +225,7 @@ auto Arch::run(Vcpu& v, std::uint64_t deadline, CpuId here) noexcept -> bool {
     if (here != v.cpu()) [[unlikely]] return v.refuse_elsewhere(here);
     if (v.pending.kind != Pending::Kind::none) [[unlikely]] return settle_and_run(v, deadline);
     v.host_sie = mask_interrupts();
-    constexpr auto unusual = Vcpu::switch_fp | Vcpu::calls_refused | Vcpu::soft_timer | Vcpu::fast_hook | Vcpu::resumes;
+    constexpr auto unusual = Vcpu::switch_fp | Vcpu::calls_by_policy | Vcpu::soft_timer | Vcpu::fast_hook | Vcpu::resumes;
     if ((v.work & unusual) != 0) [[unlikely]] return run_unusual(v, deadline);
     if (deadline != no_deadline) return run_until(v, deadline);
     return straight<Timed::no>(v);

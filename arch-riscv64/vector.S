@@ -7,14 +7,14 @@
     .globl  axvcpu_vector_save
     .type   axvcpu_vector_save, %function
 axvcpu_vector_save:
-    csrr    t0, vstart
-    sd      t0, CONTEXT_VSTART(a0)
     csrr    t0, vcsr
     sd      t0, CONTEXT_VCSR(a0)
     csrr    t0, vl
     sd      t0, CONTEXT_VL(a0)
     csrr    t0, vtype
     sd      t0, CONTEXT_VTYPE(a0)
+    csrr    t0, vstart
+    sd      t0, CONTEXT_VSTART(a0)
     csrr    a2, vlenb
     slli    a2, a2, 3
     csrw    vstart, zero
@@ -25,6 +25,7 @@ axvcpu_vector_save:
     vs8r.v  v16, (a1)
     add     a1, a1, a2
     vs8r.v  v24, (a1)
+    csrw    vstart, t0                      // the guest goes on where it was, when it stays in the hart
     ret
 
 /// void axvcpu_vector_load(const Context*, const void* registers). Clobbers: t0, t1, a1, a2, all of the vector state.

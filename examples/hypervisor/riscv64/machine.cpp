@@ -11,7 +11,16 @@ auto Guest::vm_config() noexcept -> VmConfig {
                             auto& guest = *static_cast<Guest*>(self);
                             const runtime::Guard guard(guest.uart_lock_);  // the UART's bytes come by the same way
                             guest.transmit(byte);
-                        }, nullptr},
+                        },
+                        [](void* self) noexcept -> int {  // what the UART has received
+                            auto& guest = *static_cast<Guest*>(self);
+                            const runtime::Guard guard(guest.uart_lock_);
+                            constexpr std::uint64_t data = 0, line_status = 5, data_ready = 1;
+                            if ((guest.uart_.read(line_status, 1) & data_ready) == 0) return -1;
+                            const auto byte = static_cast<int>(guest.uart_.read(data, 1));
+                            if (guest.uart_.line() != guest.uart_line_) guest.update_uart_line();
+                            return byte;
+                        }},
             .imsic = options_.aia ? std::optional(imsic_base) : std::nullopt};
 }
 

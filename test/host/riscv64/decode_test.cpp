@@ -75,6 +75,60 @@ TEST_CASE("htinst: zero, pseudo-instructions of both widths, and instructions ar
     CHECK(classify_htinst(0x1234'0000) == TrapInstruction::unknown);
 }
 
+TEST_CASE("where an access goes: base register and offset", "[riscv64][decode][R19]") {
+    struct Row { std::uint32_t insn; Target expected; };
+    const std::array rows{
+        Row{0xFF82'B503, {5, -8}},      // ld a0, -8(t0)
+        Row{0x7FF2'A503, {5, 2047}},    // lw a0, 2047(t0)
+        Row{0x8002'C503, {5, -2048}},   // lbu a0, -2048(t0)
+        Row{0xFEA2'BC23, {5, -8}},      // sd a0, -8(t0)
+        Row{0x7EA2'8FA3, {5, 2047}},    // sb a0, 2047(t0)
+        Row{0x0103'3087, {6, 16}},      // fld f1, 16(t1)
+        Row{0x0013'3827, {6, 16}},      // fsd f1, 16(t1)
+        Row{0x0062'A52F, {5, 0}},       // amoadd.w a0, t1, (t0)
+        Row{0x5C68, {8, 124}},          // c.lw a0, 124(s0)
+        Row{0x7C68, {8, 248}},          // c.ld a0, 248(s0)
+        Row{0xDC68, {8, 124}},          // c.sw a0, 124(s0)
+        Row{0xFC68, {8, 248}},          // c.sd a0, 248(s0)
+        Row{0x4044, {8, 4}},            // c.lw s1, 4(s0)
+        Row{0x2400, {8, 8}},            // c.fld f8, 8(s0)
+        Row{0x557E, {2, 252}},          // c.lwsp a0, 252(sp)
+        Row{0x5502, {2, 32}},           // c.lwsp a0, 32(sp)
+        Row{0x757E, {2, 504}},          // c.ldsp a0, 504(sp)
+        Row{0x3522, {2, 40}},           // c.fldsp f10, 40(sp)
+        Row{0xDFAA, {2, 252}},          // c.swsp a0, 252(sp)
+        Row{0xFFAA, {2, 504}},          // c.sdsp a0, 504(sp)
+        Row{0xA0AA, {2, 64}},           // c.fsdsp f10, 64(sp)
+        Row{0x8068, {8, 3}},            // c.lbu a0, 3(s0)
+        Row{0x842C, {8, 2}},            // c.lhu a1, 2(s0)
+        Row{0x8450, {8, 0}},            // c.lh a2, 0(s0)
+        Row{0x8844, {8, 1}},            // c.sb s1, 1(s0)
+        Row{0x8C24, {8, 2}},            // c.sh s1, 2(s0)
+    };
+    for (const auto& r : rows) {
+        INFO(std::hex << r.insn);
+        REQUIRE(decode_instruction(r.insn));
+        CHECK(decode_target(r.insn) == r.expected);
+    }
+    // Every compressed one: aligned to its size (Zcb's bytes and halves, too), never negative.
+    for (std::uint32_t w = 0; w < 0x1'0000; ++w) {
+        if ((w & 3) == 3) continue;
+        const auto a = decode_instruction(w);
+        if (!a) continue;
+        const auto t = decode_target(w);
+        REQUIRE(t.offset >= 0);
+        REQUIRE(t.offset % a->bytes == 0);
+        REQUIRE(((w & 3) == 2 ? t.base == 2 : t.base >= 8 && t.base < 16));
+    }
+}
+
+TEST_CASE("waits on a reservation", "[riscv64][decode]") {
+    CHECK(is_wait_on_reservation(0x00D0'0073));
+    CHECK(is_wait_on_reservation(0x01D0'0073));
+    for (const std::uint32_t other : {wfi_instruction, 0x0000'0073u, 0x00D0'00F3u, 0x02D0'0073u}) CHECK_FALSE(is_wait_on_reservation(other));
+    CHECK_FALSE(decode_csr(0x00D0'0073));
+}
+
 TEST_CASE("what a load gives its register", "[riscv64][decode]") {
     CHECK(loaded_value({1, 0, false, true}, 0xFFFF'FF80) == 0xFFFF'FFFF'FFFF'FF80);
     CHECK(loaded_value({1, 0, false, false}, 0xFFFF'FF80) == 0x80);

@@ -1,0 +1,71 @@
+// Registers as a host sets and reads them, bound and unbound.
+#include <catch2/catch_test_macros.hpp>
+#include "../harness.hpp"
+
+using namespace harness;
+
+TEST_CASE("a register keeps what a hart would keep: set before a bind, it is the same after it", "[registers]") {
+    static std::array<std::byte, 65536> state alignas(64);
+    Machine m(spin, 0, {.vcpus = 2});
+    REQUIRE(m.vcpu(1).destroy());
+    m.slots[1].entry = nullptr;
+    auto made = Vcpu<Host>::create(m.slots[1], m.vm, {.id = 1, .entry = m.at(spin), .vector_state = {state.data(), capabilities().vector_state}});
+    REQUIRE(made);
+    const auto has = [](arch::Feature f) { return f == arch::Feature::base || (capabilities().features >> static_cast<unsigned>(f) & 1) != 0; };
+    for (std::size_t row = 0; row < arch::registers.size(); ++row) {
+        const auto& r = arch::registers[row];
+        // FS and VS follow what is switched; which counters there are, what vector configurations, and external interrupts are the hart's
+        // and the controller's to say.
+        const bool others = r.name == "sstatus" || r.name == "scounteren" || r.name == "vl" || r.name == "vtype" || r.name == "vstart" || r.name == "hvip";
+        if (!reg::stored(r.policy) || r.writable == 0 || !has(r.feature) || others) continue;
+        INFO(r.name);
+        for (const auto value : {~std::uint64_t{0}, std::uint64_t{0x5555'5555'5555'5555}, std::uint64_t{0}}) {
+            const auto which = r.id(r.count > 1 ? 1 : 0);
+            REQUIRE(made->set(which, value));
+            const auto before = made->get(which).value_or(0xDEAD);
+            { auto b = percpu().bind(*made); REQUIRE(b); }
+            CHECK(made->get(which).value_or(0xBEEF) == before);
+        }
+        REQUIRE(made->reset(m.at(spin)));
+    }
+    const auto satp = id<"vsatp">();
+    for (std::uint64_t mode = 0; mode < 16; ++mode) {
+        REQUIRE(made->set(satp, 0));
+        REQUIRE(made->set(satp, mode << 60 | 5));
+        const bool known = mode == 0 || (mode >= 8 && mode <= 10);
+        CHECK(made->get(satp).value_or(0xDEAD) == (known ? mode << 60 | 5 : 0));
+    }
+}
+
+namespace {
+/// Without floating point of its own: a guest's stays in the hart.
+struct BareHost : Host {
+    static constexpr HostFp host_fp = HostFp::none;
+};
+}  // namespace
+
+TEST_CASE("a vector instruction that was interrupted goes on where it was, whoever has looked at it", "[registers][canary][R9]") {
+    const auto size = capabilities().vector_state;
+    if (size == 0) return;  // a hart without vectors
+    static std::array<std::byte, 65536> state alignas(64);
+    static PerCpu<BareHost> cpu;
+    REQUIRE(percpu().disable());
+    REQUIRE(cpu.enable());
+    Machine m(spin);
+    Slot slot[1];
+    Vm<BareHost> vm{{.id = 5, .stage2 = &m.stage2, .vcpus = slot, .ram = m.ram}};
+    auto v = Vcpu<BareHost>::create(slot[0], vm, {.entry = m.at(spin), .vector_state = {state.data(), size}});
+    REQUIRE(v);
+    bool stands = false;
+    std::uint64_t seen[2]{};
+    {
+        auto b = cpu.bind(*v);
+        stands = b && v->set(id<"vstart">(), 3);
+        for (auto& s : seen) s = v->get(id<"vstart">()).value_or(99);
+    }
+    CHECK(cpu.disable());
+    CHECK(percpu().enable());
+    CHECK(stands);
+    CHECK(seen[0] == 3);
+    CHECK(seen[1] == 3);
+}
