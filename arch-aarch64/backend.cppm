@@ -93,7 +93,7 @@ struct PerCpu {
 struct Pending {
     enum class Kind : std::uint8_t {
         none, hypercall, device, call, mmio, register_read, register_write, wait, fault, power_on, suspend,
-        ///< hypercall: HVC #0; device: a plain load or store, all of it in ESR_EL2; call, mmio: the other ways to do the same
+        ///< hypercall: HVC #0; device: a plain load or store, all of it in ESR_EL2; call, mmio: the other ways to do the same, a 32-bit call among them
         more,       ///< an instruction of several accesses, completed in part: the next run() goes on with `part`
         terminal,   ///< a terminal exit was given out: only a reset helps
         host_irq,   ///< the host's interrupt handler runs inside run()
@@ -183,6 +183,8 @@ public:
     inline auto machine() const noexcept -> Vm& { return static_cast<Vm&>(vm()); }
     inline auto mailbox() noexcept -> Mailbox& { return mailbox_; }
     inline auto exit() noexcept -> Exit& { return exit_; }
+    /// A Hypercall shows the registers where they are, but for a 32-bit call: those it has copies of, until it is answered.
+    inline void read_calls_in_place() noexcept { exit_.call_at(&context.raw<"X">(), &context.raw<"X">(1)); }
     /// A terminal exit: the vCPU is off, from its unbinding on, until it is reset.
     inline void end() noexcept {
         pending.kind = Pending::Kind::terminal;
@@ -270,6 +272,7 @@ inline void advance(Vcpu& v, unsigned length) noexcept {
     c.raw<"PC">() += 4;
     c.raw<"PSTATE">() = pstate & ~(btype | single_step);
 }
+auto moved(const Vcpu&) noexcept -> std::uint64_t;  ///< bytes by which the hardware is ahead of the instruction that is outstanding
 /// Ends the outstanding part of a load or store; a load gets `value`. True: that was the last one, and the instruction is over.
 auto finish_part(Vcpu&, std::uint64_t value) noexcept -> bool;
 /// The register that a load or store uses as its base; 31 is the stack pointer that PSTATE selects.

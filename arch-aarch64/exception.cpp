@@ -62,6 +62,14 @@ void inject_abort(Vcpu& v, bool instruction, std::uint32_t fault_code, std::uint
     inject(v, ec << 26 | (old.value & (1 << 25)) | wnr | fault_code, address);
 }
 
+/// How far the hardware is ahead of the instruction that is outstanding.
+auto moved(const Vcpu& v) noexcept -> std::uint64_t {
+    using Kind = Pending::Kind;
+    const auto k = v.pending.kind;
+    if (k == Kind::hypercall) return 4;
+    return k == Kind::call || k == Kind::power_on || k == Kind::suspend ? v.pending.moved : 0;
+}
+
 auto base_register(Vcpu& v, unsigned n) noexcept -> std::uint64_t {
     if (n != 31) return v.x(n);
     return (v.context.get<"PSTATE">() & 0xF) == 5 ? read<"SP_EL1">() : read<"SP_EL0">();
@@ -108,13 +116,14 @@ void Arch::power_up(Vcpu& v) noexcept {
 }
 
 namespace {
-constexpr Error nothing_outstanding{Code::no_exit, "an instruction exit that is outstanding"}, elsewhere{Code::wrong_cpu, "the CPU that the vCPU is bound to"};
+constexpr Error nothing_outstanding{Code::no_exit, "an instruction exit that is outstanding"};
 
 auto outstanding(const Vcpu& v) noexcept -> bool {
     return v.pending.kind != Pending::Kind::none && v.pending.kind < Pending::Kind::more;
 }
 /// A call's answer, and the end of its instruction.
 void answer_call(Vcpu& v, Pending::Kind kind, std::uint64_t value) noexcept {
+    v.read_calls_in_place();
     v.set_x(0, value);
     if (kind != Pending::Kind::hypercall && v.pending.moved == 0) advance(v, v.pending.length);
 }
@@ -131,7 +140,7 @@ auto Arch::complete_other(Vcpu& v, std::uint64_t value) noexcept -> const Error*
 
 [[gnu::noinline]] auto Arch::complete_rare(Vcpu& v, std::uint64_t value) noexcept -> const Error* {
     if (!outstanding(v)) return &nothing_outstanding;
-    if (v.hal->this_cpu() != v.cpu()) return &elsewhere;
+    if (const auto here = v.hal->this_cpu(); here != v.cpu()) return v.refuse_elsewhere(here), &v.refusal();
     auto& p = v.pending;
     const auto kind = std::exchange(p.kind, Pending::Kind::none);
     switch (kind) {
@@ -156,7 +165,7 @@ auto Arch::complete_other(Vcpu& v, std::uint64_t value) noexcept -> const Error*
 
 auto Arch::fail(Vcpu& v) noexcept -> Result<void> {
     if (!outstanding(v)) return nothing_outstanding;
-    if (v.hal->this_cpu() != v.cpu()) return elsewhere;
+    if (const auto here = v.hal->this_cpu(); here != v.cpu()) return v.refuse_elsewhere(here), v.refusal();
     const auto kind = std::exchange(v.pending.kind, Pending::Kind::none);
     const Esr esr{v.context.get<"ESR_EL2">()};
     switch (kind) {
@@ -179,11 +188,11 @@ auto Arch::fail(Vcpu& v) noexcept -> Result<void> {
 
 auto Arch::retry(Vcpu& v) noexcept -> Result<void> {
     if (!outstanding(v)) return nothing_outstanding;
-    if (v.hal->this_cpu() != v.cpu()) return elsewhere;
+    if (const auto here = v.hal->this_cpu(); here != v.cpu()) return v.refuse_elsewhere(here), v.refusal();
     auto& p = v.pending;
     if (p.kind == Pending::Kind::power_on) p.target->cancel_power_on();
-    const auto ahead = p.kind == Pending::Kind::hypercall ? 4 : p.kind == Pending::Kind::power_on || p.kind == Pending::Kind::suspend ? p.moved : 0;
-    v.context.set<"PC">(v.context.get<"PC">() - static_cast<std::uint64_t>(ahead));
+    v.read_calls_in_place();
+    v.context.set<"PC">(v.context.get<"PC">() - moved(v));
     // Finished parts of an instruction are kept: a retry asks for the outstanding part again.
     const bool parts = p.kind == Pending::Kind::mmio && p.part != 0;
     p.kind = parts ? Pending::Kind::more : Pending::Kind::none;

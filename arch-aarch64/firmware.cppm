@@ -52,6 +52,9 @@ constexpr auto is_firmware_call(std::uint64_t x0) noexcept -> bool {
 /// Bits 29:24 of a call: 0 the architecture, 1 CPU, 2 SiP, 3 OEM, 4 standard secure, 5 standard hypervisor, 6 vendor hypervisor...
 constexpr auto smccc_owner(std::uint64_t x0) noexcept -> unsigned { return static_cast<std::uint32_t>(x0) << 2 >> 26; }
 
+/// A 32-bit call has the low halves of its registers alone.
+constexpr auto smccc_is_64_bit(std::uint64_t x0) noexcept -> bool { return (x0 >> 30 & 1) != 0; }
+
 /// Decodes a PSCI or SMCCC architecture call. `x0` to `x3` as the guest left them: the 32-bit forms use the low halves (A10).
 constexpr auto decode_call(std::uint64_t x0, std::uint64_t x1, std::uint64_t x2, std::uint64_t x3) noexcept -> FirmwareCall {
     using Kind = FirmwareCall::Kind;

@@ -137,14 +137,6 @@ void transfer(Vcpu& v, std::size_t row, bool to_cpu) noexcept {
     restore_interrupts(daif);
 }
 
-/// How far the hardware is ahead of the instruction that is outstanding.
-auto moved(const Vcpu& v) noexcept -> std::uint64_t {
-    using Kind = Pending::Kind;
-    const auto k = v.pending.kind;
-    if (k == Kind::hypercall) return 4;
-    return k == Kind::power_on || k == Kind::suspend ? v.pending.moved : 0;
-}
-
 auto find_for(const Vcpu& v, reg::Id id) noexcept -> Result<reg::Position> {
     const auto at = reg::find<registers>(id);
     if (!at) return Error{Code::unknown_register, "a register of the table", 0, id.value};

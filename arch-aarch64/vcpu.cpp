@@ -25,7 +25,7 @@ Vcpu::Vcpu(Vm& vm, const CreateConfig& c) noexcept
     : VcpuCore(vm, c.id, c.mpidr.value_or(default_mpidr(c.id)) & affinity_mask), hal(&vm.hal()), vector_state(c.vector_state) {
     std::ranges::fill(vector_state, std::byte{});
     if (vm.policy().fast_exit) fast_exit = hal->fast_exit;
-    exit_.call_at(&context.raw<"X">(), &context.raw<"X">(1));
+    read_calls_in_place();
     if (c.off) {
         state_.store(State::off, std::memory_order_release);
         power_.store(Power::off, std::memory_order_release);
@@ -56,6 +56,7 @@ auto Arch::reset(Vcpu& v, GuestPhysAddr entry, std::uint64_t arg) noexcept -> Re
     v.context.set<"X">(arg);
     std::ranges::fill(v.vector_state, std::byte{});
     v.pending = {};
+    v.read_calls_in_place();
     drop_interrupts(v);
     v.work = 0;
     v.vmcr = 0;
@@ -175,8 +176,8 @@ auto Arch::run(Vcpu& v, std::uint64_t deadline, CpuId here) noexcept -> bool {
         v.mailbox_.leave();
         if (vector != 0) [[unlikely]] {
             go_on(v, vector);
-        } else if (v.context.get<"ESR_EL2">() == hvc_0 && smccc_owner(v.context.get<"X">()) > 4) {
-            // A call that is the hypervisor's, by SMCCC's owner number; on_call() is the same for all the others.
+        } else if (const auto number = v.context.get<"X">(); v.context.get<"ESR_EL2">() == hvc_0 && smccc_is_64_bit(number) && smccc_owner(number) > 4) {
+            // A 64-bit call that is the hypervisor's, by SMCCC's owner number; on_call() is the same for all the others.
             v.pending.kind = Pending::Kind::hypercall;
             v.exit_.set_call(false);
         } else if (const auto plain = plain_access(v); plain != Plain::exit) {
