@@ -86,7 +86,7 @@ auto device_access(Vcpu& v, const Access& a, GuestPhysAddr addr, std::uint8_t pa
 /// An access without a valid syndrome: the instruction says what it is, if it agrees with what the hardware saw.
 auto decode_from_memory(Vcpu& v, Esr esr, GuestPhysAddr addr, Exit& out) noexcept -> bool {
     const Abort abort{esr.iss()};
-    if (abort.cache_maintenance() || (v.context.get<"PSTATE">() & 0x10) != 0) return fault_exit(v, esr, addr, out);
+    if ((v.context.get<"PSTATE">() & 0x10) != 0) return fault_exit(v, esr, addr, out);
     std::uint32_t word = 0;
     if (const auto fetched = fetch(v, word); fetched != Fetched::word) return fetched == Fetched::unreadable && fault_exit(v, esr, addr, out);
     const auto insn = decode_instruction(word);
@@ -144,10 +144,8 @@ namespace {
 
 /// A plain load or store that no entry translates: all that is needed is in ESR_EL2, FAR_EL2 and HPFAR_EL2.
 auto plain_access(Vcpu& v) noexcept -> Plain {
-    // A data abort with ISV, a translation fault, not on the walk.
-    constexpr std::uint64_t shape = std::uint64_t{0x3F} << 26 | 1 << 24 | 1 << 7 | 0x3C, plain = std::uint64_t{0x24} << 26 | 1 << 24 | 0x04;
     const auto esr = v.context.get<"ESR_EL2">();
-    if ((esr & shape) != plain) return Plain::no;
+    if (!is_plain_access(esr)) return Plain::no;
     const auto far = read<"FAR_EL2">();
     const auto addr = fault_address(read<"HPFAR_EL2">(), far, false);
     const auto& vm = v.vm();
@@ -177,12 +175,10 @@ auto on_abort(Vcpu& v, Esr esr, Exit& out) noexcept -> bool {
         if (!found) return false;  // the guest changed its tables meanwhile: it faults again, or not (A26)
         addr = *found;
     }
-    const bool data = esr.ec() == Ec::data_abort;
-    const auto fault = abort.fault();
-    if (!data || abort.on_table_walk() || (fault != Fault::translation && fault != Fault::permission) || v.machine().is_ram(addr))
-        return fault_exit(v, esr, addr, out);
+    const auto kind = outside(esr);
+    if (kind == Outside::fault || v.machine().is_ram(addr)) return fault_exit(v, esr, addr, out);
+    if (kind == Outside::instruction) return decode_from_memory(v, esr, addr, out);
     const auto access = decode_access(esr.value);
-    if (!access) return decode_from_memory(v, esr, addr, out);
     if (std::uint64_t value = 0; ask_controller(v, *access, addr, value)) {
         if (!access->write) v.set_x(access->reg, loaded_value(*access, value));
         advance(v, esr.length());

@@ -93,7 +93,7 @@ struct PerCpu {
 struct Pending {
     enum class Kind : std::uint8_t {
         none, hypercall, device, call, mmio, register_read, register_write, wait, fault, power_on, suspend,
-        ///< hypercall: HVC #0; device: a plain load or store, all of it in ESR_EL2; call, mmio: the other ways to do the same
+        ///< hypercall: HVC #0; device: a plain load or store, all of it in ESR_EL2; call, mmio: the other ways to do the same, a 32-bit call among them
         more,       ///< an instruction of several accesses, completed in part: the next run() goes on with `part`
         terminal,   ///< a terminal exit was given out: only a reset helps
         host_irq,   ///< the host's interrupt handler runs inside run()
@@ -262,7 +262,7 @@ auto tlb_maintenance(Vm&) noexcept -> TlbMaintenance;
 namespace axvcpu::aarch64 {
 
 // exception.cpp: faults for the guest, and the end of an instruction.
-/// How far the hardware is ahead of the instruction that is outstanding.
+/// Bytes by which the hardware is ahead of the instruction that is outstanding.
 auto moved(const Vcpu&) noexcept -> std::uint64_t;
 void advance_aarch32(Vcpu&, unsigned length) noexcept;
 /// Moves behind an instruction of `length` bytes (of 4 in AArch64): PC, and what its end does to PSTATE (BTYPE, SS, or IT).

@@ -84,18 +84,13 @@ auto suspend(Vcpu& v, const FirmwareCall& call, Exit& out) noexcept -> bool {
     return answer(v, reg(FirmwareResult::not_supported));
 }
 
-auto on_wait(Vcpu& v, std::uint32_t iss, Exit& out) noexcept -> bool {
-    v.pending.kind = Pending::Kind::wait;
-    if ((iss & 1) != 0) {  // WFE and WFET
-        out = exit::Yield{};
-        return true;
-    }
+auto on_wait(Vcpu& v, Exit& out) noexcept -> bool {
     if (interrupt_waits(v)) {
         refresh_interrupts(v);
-        v.pending.kind = Pending::Kind::none;
         advance(v, v.pending.length);
         return false;
     }
+    v.pending.kind = Pending::Kind::wait;
     out = exit::Halt{};
     return true;
 }
@@ -112,10 +107,11 @@ auto on_call(Vcpu& v, bool secure, Exit& out) noexcept -> bool {
     const auto number = v.context.get<"X">();
     if (is_firmware_call(number) && policy.power) return firmware(v, decode_call(number, v.x(1), v.x(2), v.x(3)), out);
     if (!(secure ? policy.secure_calls : policy.hypercalls)) return answer(v, reg(FirmwareResult::not_supported));
-    if (const bool by_smccc = secure || (v.context.get<"ESR_EL2">() & 0xFFFF) == 0; by_smccc && is_fast_32(number)) {
-        const auto low = [&](unsigned n) { return static_cast<std::uint64_t>(static_cast<std::uint32_t>(v.x(n))); };
+    if (const bool by_smccc = secure || (v.context.get<"ESR_EL2">() & 0xFFFF) == 0; by_smccc && is_narrow_call(number)) {
+        exit::Hypercall call{static_cast<std::uint32_t>(number), {}, secure};
+        for (unsigned n = 0; n < call.args.size(); ++n) call.args[n] = static_cast<std::uint32_t>(v.x(1 + n));
         p.kind = Pending::Kind::call;
-        out = exit::Hypercall{low(0), {low(1), low(2), low(3), low(4), low(5), low(6)}, secure};
+        out = call;
         return true;
     }
     p.kind = secure ? Pending::Kind::call : Pending::Kind::hypercall;
@@ -125,25 +121,29 @@ auto on_call(Vcpu& v, bool secure, Exit& out) noexcept -> bool {
 
 auto leave_synchronous(Vcpu& v, Exit& out) noexcept -> bool {
     const Esr esr{v.context.get<"ESR_EL2">()};
-    switch (esr.ec()) {
-        case Ec::hvc64: return on_call(v, false, out);
-        case Ec::smc64: return on_call(v, true, out);
-        case Ec::data_abort: case Ec::instruction_abort: return on_abort(v, esr, out);
-        case Ec::sysreg: return on_sysreg(v, esr, out);
-        case Ec::wfx:
+    switch (cause_of(esr)) {
+        case Cause::call: return on_call(v, false, out);
+        case Cause::secure_call: return on_call(v, true, out);
+        case Cause::abort: return on_abort(v, esr, out);
+        case Cause::register_access: return on_sysreg(v, esr, out);
+        case Cause::wait:
             v.pending.length = static_cast<std::uint8_t>(esr.length());
-            return on_wait(v, esr.iss(), out);
-        // What the guest must not have, and so does not have.
-        case Ec::unknown: case Ec::cp15_mcr: case Ec::cp15_mcrr: case Ec::cp14_mcr: case Ec::cp14_ldc: case Ec::cp14_mcrr:
-        case Ec::vmrs: case Ec::fp: case Ec::sve: case Ec::sme: case Ec::pauth: case Ec::ls64: case Ec::eret: case Ec::hvc32:
-        case Ec::smc32: inject_undefined(v); return false;
-        case Ec::watchpoint: out = exit::Debug{esr.value, read<"FAR_EL2">()}; return true;
-        case Ec::bkpt32: case Ec::brk:
+            return on_wait(v, out);
+        case Cause::yield:
+            v.pending.kind = Pending::Kind::wait;
+            v.pending.length = static_cast<std::uint8_t>(esr.length());
+            out = exit::Yield{};
+            return true;
+        case Cause::absent: inject_undefined(v); return false;
+        case Cause::watchpoint: out = exit::Debug{esr.value, read<"FAR_EL2">()}; return true;
+        case Cause::own_breakpoint:
             if (!v.debug.software_breakpoints) return inject_breakpoint(v), false;
             [[fallthrough]];
-        case Ec::breakpoint: case Ec::step: out = exit::Debug{esr.value, v.context.get<"PC">()}; return true;
-        default: out = exit::Unknown{esr.value}; return true;
+        case Cause::breakpoint: out = exit::Debug{esr.value, v.context.get<"PC">()}; return true;
+        case Cause::unknown: break;
     }
+    out = exit::Unknown{esr.value};
+    return true;
 }
 
 }  // namespace axvcpu::aarch64

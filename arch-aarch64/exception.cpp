@@ -108,7 +108,7 @@ void Arch::power_up(Vcpu& v) noexcept {
 }
 
 namespace {
-constexpr Error nothing_outstanding{Code::no_exit, "an instruction exit that is outstanding"}, elsewhere{Code::wrong_cpu, "the CPU that the vCPU is bound to"};
+constexpr Error nothing_outstanding{Code::no_exit, "an instruction exit that is outstanding"};
 
 auto outstanding(const Vcpu& v) noexcept -> bool {
     return v.pending.kind != Pending::Kind::none && v.pending.kind < Pending::Kind::more;
@@ -139,7 +139,7 @@ auto Arch::complete_other(Vcpu& v, std::uint64_t value) noexcept -> const Error*
 
 [[gnu::noinline]] auto Arch::complete_rare(Vcpu& v, std::uint64_t value) noexcept -> const Error* {
     if (!outstanding(v)) return &nothing_outstanding;
-    if (v.hal->this_cpu() != v.cpu()) return &elsewhere;
+    if (const auto here = v.hal->this_cpu(); here != v.cpu()) return v.refuse_elsewhere(here), &v.refusal();
     auto& p = v.pending;
     const auto kind = std::exchange(p.kind, Pending::Kind::none);
     switch (kind) {
@@ -164,7 +164,7 @@ auto Arch::complete_other(Vcpu& v, std::uint64_t value) noexcept -> const Error*
 
 auto Arch::fail(Vcpu& v) noexcept -> Result<void> {
     if (!outstanding(v)) return nothing_outstanding;
-    if (v.hal->this_cpu() != v.cpu()) return elsewhere;
+    if (const auto here = v.hal->this_cpu(); here != v.cpu()) return v.refuse_elsewhere(here), v.refusal();
     const auto kind = std::exchange(v.pending.kind, Pending::Kind::none);
     const Esr esr{v.context.get<"ESR_EL2">()};
     switch (kind) {
@@ -187,7 +187,7 @@ auto Arch::fail(Vcpu& v) noexcept -> Result<void> {
 
 auto Arch::retry(Vcpu& v) noexcept -> Result<void> {
     if (!outstanding(v)) return nothing_outstanding;
-    if (v.hal->this_cpu() != v.cpu()) return elsewhere;
+    if (const auto here = v.hal->this_cpu(); here != v.cpu()) return v.refuse_elsewhere(here), v.refusal();
     auto& p = v.pending;
     if (p.kind == Pending::Kind::power_on) p.target->cancel_power_on();
     v.call_by_registers();

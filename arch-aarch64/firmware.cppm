@@ -49,12 +49,13 @@ constexpr auto is_firmware_call(std::uint64_t x0) noexcept -> bool {
     return (static_cast<std::uint32_t>(x0) & 0xBB00'0000) == 0x8000'0000;  // owners 0 and 4, 32- or 64-bit
 }
 
-/// Bits 29:24 of a call: 0 the architecture, 1 CPU, 2 SiP, 3 OEM, 4 standard secure, 5 standard hypervisor, 6 vendor hypervisor...
-constexpr auto smccc_owner(std::uint64_t x0) noexcept -> unsigned { return static_cast<std::uint32_t>(x0) << 2 >> 26; }
-/// A 64-bit call to a hypervisor: bit 30, and an owner above 4. Nothing of it has to be narrowed.
+/// A 64-bit call (bit 30) to an owner (bits 29:24) above 4: a hypervisor's, OEM's or application's. Nothing of it has to be narrowed.
 constexpr auto is_wide_hypervisor_call(std::uint64_t x0) noexcept -> bool { return (x0 >> 24 & ~std::uint64_t{0x80}) - 0x45 < 0x3B; }
-/// A fast 32-bit call: its arguments are W1 to W7, and W0 names it.
-constexpr auto is_fast_32(std::uint64_t x0) noexcept -> bool { return (static_cast<std::uint32_t>(x0) >> 30) == 2; }
+/// A 32-bit call: its arguments are W1 to W7, and W0 names it. Below are the numbers that are left to conventions of their own.
+constexpr auto is_narrow_call(std::uint64_t x0) noexcept -> bool {
+    const auto w0 = static_cast<std::uint32_t>(x0);
+    return (w0 >> 30 & 1) == 0 && w0 >= 0x0200'0000;
+}
 
 /// Decodes a PSCI or SMCCC architecture call. `x0` to `x3` as the guest left them: the 32-bit forms use the low halves (A10).
 constexpr auto decode_call(std::uint64_t x0, std::uint64_t x1, std::uint64_t x2, std::uint64_t x3) noexcept -> FirmwareCall {

@@ -27,6 +27,9 @@ void each_owned_register(const PerCpu& cpu, F f) noexcept {
         ((there ? f.template operator()<index<N>>(slot) : void(), ++slot), ...);
     };
     one.template operator()<"HSTR_EL2", "VTCR_EL2", "VPIDR_EL2", "VMPIDR_EL2", "ICH_VMCR_EL2">(true);
+    one.template operator()<"ICH_AP0R0_EL2", "ICH_AP1R0_EL2">(true);
+    one.template operator()<"ICH_AP0R1_EL2", "ICH_AP1R1_EL2">(cpu.priority_words > 1);
+    one.template operator()<"ICH_AP0R2_EL2", "ICH_AP1R2_EL2", "ICH_AP0R3_EL2", "ICH_AP1R3_EL2">(cpu.priority_words > 2);
     one.template operator()<"HCRX_EL2">(cpu.has_hcx);
     one.template operator()<"HFGRTR_EL2", "HFGWTR_EL2", "HFGITR_EL2", "HDFGRTR_EL2", "HDFGWTR_EL2">(cpu.has_fgt);
     one.template operator()<"HFGRTR2_EL2", "HFGWTR2_EL2", "HFGITR2_EL2", "HDFGRTR2_EL2", "HDFGWTR2_EL2">(cpu.has_fgt2);

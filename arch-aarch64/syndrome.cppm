@@ -31,7 +31,7 @@ enum class Fault : std::uint8_t { address_size, translation, access_flag, permis
 
 constexpr auto fault_of(std::uint32_t iss) noexcept -> Fault {
     const auto code = iss & 0x3F;
-    if (code >= 0x29 && code <= 0x2B) return code == 0x2B ? Fault::translation : Fault::address_size;  // level -1
+    if (code >= 0x29 && code <= 0x2C) return code == 0x2A || code == 0x2B ? Fault::translation : Fault::address_size;  // levels -1 and -2
     if (code == 0x10 || (code >= 0x12 && code <= 0x17) || code == 0x18 || (code >= 0x1A && code <= 0x1F)) return Fault::external;
     if (code == 0x21) return Fault::alignment;
     if (code == 0x30) return Fault::tlb_conflict;
@@ -56,6 +56,54 @@ struct Abort {
     /// HPFAR_EL2 holds the page: not after a permission fault, unless the fault was on the stage-1 walk.
     constexpr auto hpfar_valid() const noexcept -> bool { return on_table_walk() || fault() != Fault::permission; }
 };
+
+/// What a synchronous exception of a guest is to the SDK.
+enum class Cause : std::uint8_t {
+    call, secure_call, abort, register_access, wait, yield,
+    absent,       ///< what the guest does not have: undefined for it
+    watchpoint, breakpoint,
+    own_breakpoint,  ///< a breakpoint instruction: the host's where it has asked for those
+    unknown,
+};
+
+constexpr auto cause_of(Esr esr) noexcept -> Cause {
+    switch (esr.ec()) {
+        case Ec::hvc64: return Cause::call;
+        case Ec::smc64: return Cause::secure_call;
+        case Ec::data_abort: case Ec::instruction_abort: return Cause::abort;
+        case Ec::sysreg: return Cause::register_access;
+        case Ec::wfx: return (esr.iss() & 1) != 0 ? Cause::yield : Cause::wait;  // TI: WFE and WFET, or WFI and WFIT
+        case Ec::unknown: case Ec::cp15_mcr: case Ec::cp15_mcrr: case Ec::cp14_mcr: case Ec::cp14_ldc: case Ec::cp14_mcrr:
+        case Ec::vmrs: case Ec::fp: case Ec::sve: case Ec::sme: case Ec::pauth: case Ec::ls64: case Ec::eret: case Ec::hvc32:
+        case Ec::smc32: return Cause::absent;
+        case Ec::watchpoint: return Cause::watchpoint;
+        case Ec::breakpoint: case Ec::step: return Cause::breakpoint;
+        case Ec::bkpt32: case Ec::brk: return Cause::own_breakpoint;
+        default: return Cause::unknown;
+    }
+}
+
+/// What an abort becomes where its address is not the VM's memory.
+enum class Outside : std::uint8_t {
+    fault,        ///< NestedPageFault: no load or store that an entry has refused
+    access,       ///< the syndrome says all of it
+    instruction,  ///< the instruction has to be read
+};
+
+/// Requires: an abort.
+constexpr auto outside(Esr esr) noexcept -> Outside {
+    const Abort abort{esr.iss()};
+    const auto fault = abort.fault();
+    if (esr.ec() != Ec::data_abort || abort.on_table_walk() || (fault != Fault::translation && fault != Fault::permission)) return Outside::fault;
+    if ((esr.iss() >> 24 & 1) != 0) return Outside::access;  // ISV
+    return abort.cache_maintenance() ? Outside::fault : Outside::instruction;
+}
+
+/// A load or store whose syndrome says all of it, and that no entry translates: the commonest abort, by one comparison.
+constexpr auto is_plain_access(std::uint64_t esr) noexcept -> bool {
+    constexpr std::uint64_t shape = std::uint64_t{0x3F} << 26 | 1 << 24 | 1 << 7 | 0x3C, plain = std::uint64_t{0x24} << 26 | 1 << 24 | 0x04;
+    return (esr & shape) == plain;
+}
 
 /// The guest-physical address of a page, from HPFAR_EL2.FIPA, with the page offset of FAR_EL2.
 constexpr auto fault_address(std::uint64_t hpfar, std::uint64_t far, bool on_table_walk) noexcept -> GuestPhysAddr {

@@ -99,11 +99,15 @@ auto Stage2::map(GuestPhysAddr from, HostPhysAddr to, std::uint64_t size, Permis
     while (size != 0) {
         auto level = std::min<std::uint64_t>(format_->largest_block_level, top_level());
         while (level > 0 && ((from.value | to.value) % block_size(level) != 0 || size < block_size(level))) --level;
-        const auto e = place(from, level);
-        if (!e) return e.error();
-        Entry none = 0;
-        if (!std::atomic_ref(**e).compare_exchange_strong(none, leaf(to, level, p, type), std::memory_order_release))
-            return Error{Code::exists, "nothing mapped in the range", 0, from.value};
+        for (;;) {
+            const auto e = place(from, level);
+            if (!e) return e.error();
+            Entry none = 0;
+            if (std::atomic_ref(**e).compare_exchange_strong(none, leaf(to, level, p, type), std::memory_order_release)) break;
+            // Unmapping leaves tables where they are: in an empty one a block is mapped as what fits there.
+            if (level == 0 || is_leaf(none, level)) return Error{Code::exists, "nothing mapped in the range", 0, from.value};
+            --level;
+        }
         from.value += block_size(level);
         to.value += block_size(level);
         size -= block_size(level);

@@ -100,6 +100,20 @@ TEST_CASE("bad arguments are refused and change nothing", "[stage2]") {
     CHECK(t.s.walk({std::uint64_t{1} << 40}).error().code == Code::bad_value);
 }
 
+TEST_CASE("a block that has been split and unmapped is mapped again, in the tables that are there", "[stage2]") {
+    Tables t(3, 39);
+    REQUIRE(t.s.map({0x4000'0000}, {0x8000'0000}, mib2, {}, MemoryType::normal));
+    REQUIRE(t.s.protect({0x4000'1000}, 4096, {.write = false}));
+    REQUIRE(t.s.unmap({0x4000'0000}, mib2));
+    const auto frames = Arena::live;
+    REQUIRE(t.s.map({0x4000'0000}, {0xA000'0000}, 2 * mib2, {}, MemoryType::normal));
+    CHECK(Arena::live == frames);
+    CHECK(t.s.walk({0x401F'F000})->address.value == 0xA01F'F000);
+    CHECK(t.s.walk({0x401F'F000})->size == 4096);
+    CHECK(t.s.walk({0x4020'0000})->size == mib2);
+    CHECK(t.s.map({0x4000'0000}, {0x8000'0000}, mib2, {}, MemoryType::normal).error().code == Code::exists);
+}
+
 TEST_CASE("no frame for a table is an error, not a crash", "[stage2]") {
     std::size_t limit = 2;  // the root and one more
     Tables t(3, 39, &limit);

@@ -141,6 +141,58 @@ inline auto wanted(std::string_view name, unsigned in_the_gate) -> unsigned {
 template <reg::Name N> constexpr auto id(std::uint8_t element = 0) -> reg::Id { return arch::registers[arch::index<N>].id(element); }
 template <reg::Name N> auto get(Machine& m, std::uint8_t element = 0) -> std::uint64_t { return m.vcpu().get(id<N>(element)).value_or(0xDEAD'DEAD'DEAD'DEAD); }
 
+/// A value of its own in each register that call_forever leaves alone: each element, both halves, those that are emulated, too. Another
+/// set for each `n`. A host that does not switch floating point uses that itself.
+template <Hal H>
+class Canary {
+public:
+    /// Requires: bound here. What the CPU keeps of a value is read back at once.
+    Canary(Vcpu<H>& v, unsigned n);
+    auto size() const -> std::size_t { return values_.size(); }
+    /// How many registers have another value now. Bound here, or unbound; any CPU.
+    auto changed(Vcpu<H>& v) const noexcept -> unsigned {
+        std::array<reg::Value, Vcpu<H>::snapshot_size> now;
+        const auto count = v.snapshot(now);
+        if (!count) return ~0u;
+        unsigned n = 0;
+        std::size_t at = 0;
+        for (const auto& was : values_) {
+            while (at < *count && now[at].id != was.id) ++at;
+            n += at == *count || now[at].low != was.low || now[at].high != was.high;
+        }
+        return n;
+    }
+
+private:
+    static auto plantable(const arch::Register& r, reg::Id id, unsigned element) -> bool {
+        if (r.policy == reg::Policy::every_entry) {
+            const auto kept = kept_registers();
+            return std::ranges::find(kept, id) != kept.end();
+        }
+        if (r.policy == reg::Policy::vector) return H::host_fp == HostFp::per_exit && (r.name != "FXSAVE" || (element >= 10 && element < 26));  // XMM0 to XMM15 of that image
+        return r.policy != reg::Policy::control_block || free_in_control_block(r.name);
+    }
+    std::vector<reg::Value> values_;
+};
+template <Hal H>
+Canary<H>::Canary(Vcpu<H>& v, unsigned n) {
+    std::array<reg::Value, Vcpu<H>::snapshot_size> all;
+    const auto count = v.snapshot(all).value_or(0);
+    std::vector<reg::Id> planted;
+    for (std::size_t i = 0; i < count; ++i) {
+        const auto at = *reg::find<arch::registers>(all[i].id);
+        const auto& r = arch::registers[at.row];
+        if (!plantable(r, all[i].id, at.element)) continue;
+        const bool many = r.count > 1;
+        const auto one = canary(at.row), unique = (at.row * 0x101 + at.element + n * 0x10'0001) * 0x9E37'79B9'7F4A'7C15;
+        const reg::Value value{all[i].id, many ? unique : one ^ (one >> 32 != 0 ? n * 0xFF0 : 0), ~unique};
+        if (v.restore({&value, 1})) planted.push_back(value.id);
+    }
+    const auto kept_of = v.snapshot(all).value_or(0);
+    for (std::size_t i = 0, k = 0; i < kept_of && k < planted.size(); ++i)
+        if (all[i].id == planted[k]) values_.push_back(all[i]), ++k;
+}
+
 }  // namespace harness
 
 // What every architecture's payloads.S has; a payload starts in the kernel's mode, translation off, `arg` in the first argument.

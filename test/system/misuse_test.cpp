@@ -93,3 +93,11 @@ TEST_CASE("a blocked vCPU that is reset runs at once", "[misuse]") {
     REQUIRE(e);
     CHECK(e->is<exit::Hypercall>());
 }
+
+TEST_CASE("a CPU on which a vCPU is bound stays enabled", "[misuse]") {
+    Machine m(call_forever);
+    auto b = percpu().bind(m.vcpu());
+    CHECK(percpu().disable().error().code == Code::bad_state);
+    CHECK(m.vcpu().state() == State::ready);
+    CHECK(b.run());
+}

@@ -20,6 +20,33 @@ TEST_CASE("a vCPU that moves to another CPU takes all its state along", "[smp][c
     }
 }
 
+TEST_CASE("a unique value in every register of the table survives moves from CPU to CPU", "[smp][canary]") {
+    if (!have_cpu(1)) SKIP("one CPU");
+    Machine m(call_forever);
+    std::optional<Canary<Host>> mine;
+    unsigned changed = 0, runs = 0;
+    auto once = [&]() noexcept {
+        auto b = percpu().bind(m.vcpu());
+        if (mine) changed += mine->changed(m.vcpu());
+        const auto e = run_on(b);
+        runs += e && e->is<exit::Hypercall>();
+        if (mine) changed += mine->changed(m.vcpu());
+        static_cast<void>(b.complete());
+    };
+    once();
+    {
+        auto b = percpu().bind(m.vcpu());
+        mine.emplace(m.vcpu(), 2);
+    }
+    for (int round = 0; round < 4; ++round) {
+        OnCpu(1, once).wait();
+        once();
+    }
+    CHECK(mine->size() > kept_registers().size() + 10);
+    CHECK(runs == 9);
+    CHECK(changed == 0);
+}
+
 TEST_CASE("a kick from another CPU ends a guest that does nothing", "[smp][mailbox]") {
     if (!have_cpu(1)) SKIP("one CPU");
     Machine m(spin);

@@ -1,5 +1,4 @@
 #include <catch2/catch_test_macros.hpp>
-#include <catch2/generators/catch_generators_range.hpp>
 import std;
 import axvcpu.aarch64;
 
@@ -12,8 +11,9 @@ constexpr auto srt(unsigned reg) { return std::uint64_t{reg} << 16; }
 }  // namespace
 
 TEST_CASE("no access is made up where the syndrome has none", "[decode][A1]") {
-    const auto low_bits = GENERATE(range(0u, 1u << 16, 257u));
-    CHECK_FALSE(decode_access(sas(2) | srt(7) | sse | low_bits).has_value());
+    unsigned made_up = 0;
+    for (std::uint64_t iss = 0; iss < isv; ++iss) made_up += decode_access(std::uint64_t{0x24} << 26 | iss).has_value();
+    CHECK(made_up == 0);
 }
 
 TEST_CASE("a load fills its register as the instruction says", "[decode][A3]") {

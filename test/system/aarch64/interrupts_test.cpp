@@ -1,41 +1,14 @@
-// The GIC model through the list registers, and the timers: taken, acknowledged and ended by a guest.
-#include <catch2/catch_test_macros.hpp>
+// The GIC model through the list registers: taken, acknowledged and ended by a guest.
 #include <catch2/generators/catch_generators.hpp>
-#include "../harness.hpp"
+#include "gic.hpp"
 
 using namespace harness;
 
-namespace {
-constexpr std::uint64_t taken_base = 0x2'0000;  // where the guest notes what it took
-
-auto run_to_report(Vcpu<Host>::Bound& b, bool host_interrupts = true) -> std::array<std::uint64_t, 6> {
-    for (unsigned i = 0; i < 10'000; ++i) {
-        const auto e = b.run(runtime::now() + 30 * runtime::frequency());  // a busy machine is slow
-        REQUIRE(e);
-        INFO("exit " << exit_names[e->index()]);
-        REQUIRE_FALSE(e->is<exit::TimerExpired>());
-        if (e->is<exit::Hypercall>()) {
-            REQUIRE(e->get<exit::Hypercall>()->number == report);
-            return e->get<exit::Hypercall>()->args;
-        }
-        if (e->is<exit::Halt>()) {
-            REQUIRE(b.complete());
-            continue;
-        }
-        REQUIRE(host_interrupts);
-        REQUIRE(e->is<exit::ExternalInterrupt>());
-        take_interrupts();
-    }
-    FAIL("no report");
-    return {};
-}
-auto taken(Machine& m, unsigned n) -> std::uint32_t { return m.peek<std::uint32_t>(ram_base + taken_base + n * 4); }
-}  // namespace
-
-// Vectors of this suite: an IRQ is acknowledged, noted at x20 and counted in x21, ended. x22: calls `report` after each when set.
+// GIC_ON's vectors: an IRQ is acknowledged, noted at x20 and counted in x21, ended. x22: calls `report` after each when set.
 asm(R"(
     .pushsection .guest_payload,"a"
     .balign 2048
+    .globl irq_vectors
 irq_vectors:
     .rept 5
     .balign 128
@@ -58,14 +31,6 @@ irq_vectors:
     .balign 2048
     .popsection
 )");
-/// CPU interface on, distributor on, private interrupts enabled, x20 and x21 set up, IRQs unmasked.
-#define GIC_ON \
-    "adrp x9, irq_vectors\nadd x9, x9, :lo12:irq_vectors\nmsr VBAR_EL1, x9\n" \
-    "mov x9, #7\nmsr S3_0_C12_C12_5, x9\nisb\nmov x9, #0xF0\nmsr S3_0_C4_C6_0, x9\nmov x9, #1\nmsr S3_0_C12_C12_7, x9\nisb\n" \
-    "movz x9, #0x0800, lsl #16\nmov w10, #2\nstr w10, [x9]\n" \
-    "movz x9, #0x080B, lsl #16\nmov w10, #-1\nstr w10, [x9, #0x80]\nstr w10, [x9, #0x100]\n" \
-    "movz x20, #0x4002, lsl #16\nmov x21, #0\nmov x22, #0\nmov x23, #0\nmsr DAIFClr, #2\n"
-
 GUEST(self_sgi, GIC_ON "mov x1, #1\nmovk x1, #0x0700, lsl #16\nmov x12, #3\n1: msr S3_0_C12_C11_5, x1\nisb\nsubs x12, x12, #1\nb.ne 1b\nmov x1, x21\n" REPORT);
 
 TEST_CASE("a software interrupt to oneself is taken at once, every time", "[gic]") {
@@ -236,129 +201,6 @@ TEST_CASE("an interrupt posted to a halted, unbound, blocked vCPU wakes it and i
     auto b = percpu().bind(m.vcpu());
     CHECK(run_to_report(b)[0] == 1);
     CHECK(taken(m, 0) == 40);
-}
-
-GUEST(timer_guest, GIC_ON "mov x23, #1\nmrs x9, CNTVCT_EL0\nadd x9, x9, x0\nmsr CNTV_CVAL_EL0, x9\nmov x10, #1\nmsr CNTV_CTL_EL0, x10\nisb\n1: cbz x21, 1b\nmrs x1, CNTVCT_EL0\nsub x1, x1, x9\nmov x2, x21\n" REPORT);
-
-TEST_CASE("the virtual timer fires on time in a running guest, once", "[timer][A15]") {
-    Machine m(timer_guest, 100'000, {.controller = true});
-    auto b = percpu().bind(m.vcpu());
-    const auto r = run_to_report(b, false);
-    CHECK(static_cast<std::int64_t>(r[0]) >= 0);
-    CHECK(r[1] == 1);
-    CHECK(taken(m, 0) == 27);
-}
-
-GUEST(timer_wfi, GIC_ON "mov x23, #1\nmrs x9, CNTVCT_EL0\nadd x9, x9, x0\nmsr CNTV_CVAL_EL0, x9\nmov x10, #1\nmsr CNTV_CTL_EL0, x10\nisb\n1: wfi\ncbz x21, 1b\nmrs x1, CNTVCT_EL0\nsub x1, x1, x9\nmov x2, x21\n" REPORT);
-
-TEST_CASE("a halted, unbound vCPU names the time at which its timer fires, and the timer fires when it is back", "[timer][A15]") {
-    Machine m(timer_wfi, runtime::frequency() / 4, {.controller = true});
-    const auto start = runtime::now();
-    {
-        auto b = percpu().bind(m.vcpu());
-        const auto e = b.run();
-        REQUIRE(e);
-        REQUIRE(e->is<exit::Halt>());
-        REQUIRE(b.complete());
-    }
-    const auto deadline = m.vcpu().deadline();
-    CHECK(deadline > start);
-    CHECK(deadline < start + 30 * runtime::frequency());
-    while (runtime::now() < deadline) {}
-    auto b = percpu().bind(m.vcpu());
-    CHECK(run_to_report(b, false)[1] == 1);
-}
-
-GUEST(physical_timer, GIC_ON "msr DAIFSet, #2\nmrs x9, CNTPCT_EL0\nadd x9, x9, x0\nmsr CNTP_CVAL_EL0, x9\nmov x10, #1\nmsr CNTP_CTL_EL0, x10\n1: mrs x1, CNTP_CTL_EL0\ntbz x1, #2, 1b\nmov x10, #3\nmsr CNTP_CTL_EL0, x10\nmrs x2, CNTVCT_EL0\nmrs x3, CNTPCT_EL0\nmrs x4, ISR_EL1\nmsr DAIFClr, #2\nisb\nmov x5, x21\n" REPORT);
-
-TEST_CASE("EL1's physical timer is emulated, on the VM's own clock", "[timer][A16]") {
-    Machine m(physical_timer, 200'000, {.controller = true});
-    auto b = percpu().bind(m.vcpu());
-    const auto r = run_to_report(b);
-    CHECK((r[0] & 7) == 5);       // ENABLE, ISTATUS
-    CHECK(r[3] == 0);             // masked again: its line is low
-    CHECK(r[4] == 0);
-    CHECK(r[2] >= r[1]);          // both counters show the same time
-    CHECK(r[2] - r[1] < runtime::frequency());
-}
-
-GUEST(clock_guest, "mrs x1, CNTVCT_EL0\n" REPORT);
-
-TEST_CASE("one clock for the VM: it starts near zero and its vCPUs agree", "[timer][A16]") {
-    Machine m(clock_guest);
-    auto b = percpu().bind(m.vcpu());
-    const auto first = run_to_report(b)[0];
-    CHECK(first < runtime::frequency() * 60);
-    CHECK(m.vm.core().counter_offset + first <= runtime::now());
-}
-
-TEST_CASE("one clock for the VM: a vCPU made a second later shows the time of the first, and none goes back", "[timer][A16]") {
-    Machine m(clock_guest, 0, {.vcpus = 2});
-    std::uint64_t last = 0;
-    for (int round = 0; round < 3; ++round) {
-        for (unsigned i = 0; i < 2; ++i) {
-            REQUIRE(m.vcpu(i).reset(m.at(clock_guest)));
-            const auto before = runtime::now();
-            auto b = percpu().bind(m.vcpu(i));
-            const auto seen = run_to_report(b)[0];
-            CHECK(seen >= last);
-            CHECK(seen >= before - m.vm.core().counter_offset);
-            CHECK(seen <= runtime::now() - m.vm.core().counter_offset);
-            last = seen;
-            while (runtime::now() < before + runtime::frequency() / 20) {}
-        }
-    }
-}
-
-TEST_CASE("a guest's timer does not run on in the host, nor where its vCPU has been", "[timer][A15]") {
-    Machine m(timer_wfi, runtime::frequency(), {.controller = true});
-    const bool e2h = (arch::read<"HCR_EL2">() >> 34 & 1) != 0;
-    {
-        auto b = percpu().bind(m.vcpu());
-        const auto e = b.run();
-        REQUIRE(e);
-        REQUIRE(e->is<exit::Halt>());
-        CHECK((arch::read_el1<"CNTV_CTL_EL0">(e2h) & 1) == 0);
-    }
-    CHECK((arch::read<"CNTV_CTL_EL0">() & 1) == 0);
-}
-
-GUEST(physical_wfi, GIC_ON "mrs x9, CNTPCT_EL0\nadd x9, x9, x0\nmsr CNTP_CVAL_EL0, x9\nmov x10, #1\nmsr CNTP_CTL_EL0, x10\nmsr DAIFSet, #2\n1: wfi\nmrs x11, ISR_EL1\ncbz x11, 1b\nmov x10, #3\nmsr CNTP_CTL_EL0, x10\nmov x1, #77\n" REPORT);
-
-TEST_CASE("the emulated physical timer wakes a guest that waits for it, bound or not", "[timer]") {
-    Machine m(physical_wfi, runtime::frequency() / 4, {.controller = true});
-    {
-        auto b = percpu().bind(m.vcpu());
-        const auto e = b.run();
-        REQUIRE(e);
-        REQUIRE(e->is<exit::Halt>());
-        REQUIRE(b.complete());
-    }
-    const auto deadline = m.vcpu().deadline();
-    REQUIRE(deadline != no_deadline);
-    while (runtime::now() < deadline) {}
-    auto b = percpu().bind(m.vcpu());
-    CHECK(run_to_report(b)[0] == 77);
-}
-
-GUEST(physical_ignored, GIC_ON "msr DAIFSet, #2\nmsr CNTP_CVAL_EL0, xzr\nmov x10, #1\nmsr CNTP_CTL_EL0, x10\n1: b 1b\n");
-
-TEST_CASE("a guest that lets its physical timer fire for ever keeps no host interrupt away", "[timer][hostile]") {
-    static unsigned count = 0;
-    count = 0;
-    runtime::set_handler(2, [](unsigned) { ++count; });
-    Machine m(physical_ignored, 0, {.controller = true});
-    auto b = percpu().bind(m.vcpu());
-    auto e = b.run(runtime::now() + runtime::frequency() / 100);
-    REQUIRE(e);
-    REQUIRE(e->is<exit::TimerExpired>());
-    runtime::mask_interrupts();
-    runtime::send_interrupt(0, 2);
-    e = b.run(runtime::now() + 10 * runtime::frequency());
-    REQUIRE(e);
-    CHECK(e->is<exit::ExternalInterrupt>());
-    take_interrupts();
-    CHECK(count == 1);
 }
 
 GUEST(pending_off, GIC_ON "msr DAIFSet, #2\nmov x1, #1\nmovk x1, #0x0700, lsl #16\nmsr S3_0_C12_C11_5, x1\nisb\n" REPORT "ldr w0, =0x84000002\nhvc #0\n.ltorg\n");

@@ -38,25 +38,78 @@ inline auto kept_registers() -> std::vector<reg::Id> {
 inline auto canary(std::size_t row) -> std::uint64_t {
     const auto& name = arch::registers[row].name;
     if (name == "SCTLR_EL1") return arch::sctlr_reset;
-    if (name == "CNTV_CTL_EL0") return 2;
-    if (name == "MDSCR_EL1" || name == "CSSELR_EL1" || name == "FPCR" || name == "FPSR") return 0;
+    if (name == "CNTV_CTL_EL0" || name == "CNTP_CTL_EL0") return 2;  // they do not count
+    if (name == "MDSCR_EL1") return 1 << 12;
+    if (name == "CSSELR_EL1") return 2;
+    if (name == "FPCR") return 3 << 24;  // DN, FZ
+    if (name == "FPSR") return 0x9F;
     return (row * 0x0101'0101'0101'0101) & 0x0000'FFFF'FFFF'FFF0;
 }
 inline auto free_in_control_block(std::string_view) -> bool { return false; }
 template <reg::Name... N>
 auto host_registers() -> std::vector<std::uint64_t> { return {arch::read<N>()...}; }
-/// The host's registers that a bind overwrites, and those that it must not touch.
+/// Whether the CPU has what a 4-bit field of an ID register says.
+template <reg::Name N> auto has(unsigned field) -> bool { return (arch::read<N>() >> field & 0xF) != 0; }
+/// EL2's registers of which the SDK has no row: it never touches them.
+inline auto untouched() -> std::vector<std::uint64_t> {
+    std::vector<std::uint64_t> all;
+    const auto add = [&](std::uint64_t value) { all.push_back(value); };
+    std::uint64_t v;
+    asm volatile("mrs %0, TTBR0_EL2" : "=r"(v)); add(v);
+    asm volatile("mrs %0, TCR_EL2" : "=r"(v)); add(v);
+    asm volatile("mrs %0, MAIR_EL2" : "=r"(v)); add(v);
+    asm volatile("mrs %0, TPIDR_EL2" : "=r"(v)); add(v);
+    asm volatile("mrs %0, CNTHP_CTL_EL2" : "=r"(v)); add(v & 3);
+    asm volatile("mrs %0, CNTHP_CVAL_EL2" : "=r"(v)); add(v);
+    asm volatile("mrs %0, S3_0_C4_C6_0" : "=r"(v)); add(v);    // ICC_PMR_EL1
+    asm volatile("mrs %0, S3_0_C12_C12_7" : "=r"(v)); add(v);  // ICC_IGRPEN1_EL1
+    return all;
+}
+/// The length of vectors that the host has, where there are any: SVE may be trapped at EL2.
+inline auto host_vectors() -> std::uint64_t {
+    if (!has<"ID_AA64PFR0_EL1">(32)) return 0;
+    const auto cptr = arch::read<"CPTR_EL2">();
+    arch::write<"CPTR_EL2">((arch::read<"HCR_EL2">() >> 34 & 1) != 0 ? cptr | 3 << 16 : cptr & ~std::uint64_t{1 << 8});
+    arch::isb();
+    const auto zcr = arch::read<"ZCR_EL2">();
+    arch::write<"CPTR_EL2">(cptr);
+    arch::isb();
+    return zcr;
+}
+/// The host's registers that a bind overwrites, and those that it must not touch. EL1's timers are off.
 inline auto host_state() {
-    return host_registers<"HCR_EL2", "VTTBR_EL2", "CPTR_EL2", "MDCR_EL2", "CNTHCTL_EL2", "CNTVOFF_EL2", "MDSCR", "ICH_HCR_EL2", "VBAR_EL2", "SCTLR_EL2">();
+    auto all = host_registers<"HCR_EL2", "VTTBR_EL2", "CPTR_EL2", "MDCR_EL2", "CNTHCTL_EL2", "CNTVOFF_EL2", "MDSCR", "ICH_HCR_EL2", "VBAR_EL2", "SCTLR_EL2", "FPCR", "DAIF">();
+    const bool e2h = (arch::read<"HCR_EL2">() >> 34 & 1) != 0;
+    all.push_back(arch::read_el1<"CNTV_CTL_EL0">(e2h) & 1);
+    all.push_back(arch::read_el1<"CNTP_CTL">(e2h) & 1);
+    all.push_back(host_vectors());
+    if (has<"ID_AA64PFR0_EL1">(40)) all.push_back(arch::read<"MPAM2_EL2">());
+    std::ranges::copy(untouched(), std::back_inserter(all));
+    return all;
 }
 /// Those that are the SDK's from enable() to disable().
-inline auto owned_state() { return host_registers<"HSTR_EL2", "VTCR_EL2", "VPIDR_EL2", "VMPIDR_EL2", "ICH_VMCR_EL2">(); }
+inline auto owned_state() {
+    auto all = host_registers<"HSTR_EL2", "VTCR_EL2", "VPIDR_EL2", "VMPIDR_EL2", "ICH_VMCR_EL2", "ICH_AP0R0_EL2", "ICH_AP1R0_EL2">();
+    const auto add = [&](const std::vector<std::uint64_t>& more) { std::ranges::copy(more, std::back_inserter(all)); };
+    if (has<"ID_AA64MMFR1_EL1">(40)) add(host_registers<"HCRX_EL2">());
+    if (has<"ID_AA64MMFR0_EL1">(56)) add(host_registers<"HFGRTR_EL2", "HFGWTR_EL2", "HFGITR_EL2", "HDFGRTR_EL2", "HDFGWTR_EL2">());
+    return all;
+}
 inline void plant_owned(std::uint64_t n) {
     arch::write<"HSTR_EL2">(n & 0xF);
     arch::write<"VTCR_EL2">(1u << 31 | (25 + n % 4));
     arch::write<"VPIDR_EL2">(0x1000 + n);
     arch::write<"VMPIDR_EL2">(1u << 31 | n);
     arch::write<"ICH_VMCR_EL2">(std::uint64_t{n & 7} << 29);
+    arch::write<"ICH_AP0R0_EL2">(n << 4);
+    arch::write<"ICH_AP1R0_EL2">(n << 8);
+    if (has<"ID_AA64MMFR1_EL1">(40)) arch::write<"HCRX_EL2">(n);
+    if (!has<"ID_AA64MMFR0_EL1">(56)) return;
+    arch::write<"HFGRTR_EL2">(n);
+    arch::write<"HFGWTR_EL2">(n);
+    arch::write<"HFGITR_EL2">(n);
+    arch::write<"HDFGRTR_EL2">(n);
+    arch::write<"HDFGWTR_EL2">(n);
 }
 inline auto interrupts_masked() -> bool { return (arch::read<"DAIF">() >> 7 & 1) != 0; }
 /// An emulator that runs one CPU at a time goes on to the next.

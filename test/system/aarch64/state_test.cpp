@@ -32,6 +32,78 @@ TEST_CASE("the capabilities say what this CPU is", "[percpu][A25][A28]") {
     CHECK(c.host_redirection == ((arch::read<"HCR_EL2">() >> 34 & 1) != 0));
 }
 
+// Everything of the floating-point state gets another value; a call, for ever.
+GUEST(change_fp, "mov x9, #3 << 20\nmsr CPACR_EL1, x9\nisb\nmov x9, #0x5A5A\n.irp n,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31\ndup v\\n\\().2d, x9\n.endr\n"
+                 "mov x9, #3 << 24\nmsr FPCR, x9\nmov x9, #0x9F\nmsr FPSR, x9\n1: " REPORT "b 1b\n");
+// auto host_fp_lost(void (*f)(void*), void* arg) -> bits: calls f with values of its own in D8 to D15, FPCR (rounding) and FPSR; bit n: D<8+n>
+// came back as another one, bit 8: FPCR, bit 9: FPSR.
+asm(R"(
+    .pushsection .text.host_fp_lost,"ax"
+    .globl host_fp_lost
+host_fp_lost:
+    stp x29, x30, [sp, #-96]!
+    mov x29, sp
+    stp d8, d9, [sp, #16]
+    stp d10, d11, [sp, #32]
+    stp d12, d13, [sp, #48]
+    stp d14, d15, [sp, #64]
+    str x19, [sp, #80]
+    mov x2, x0
+    mov x0, x1
+    .irp n, 8,9,10,11,12,13,14,15
+    mov x3, #0x4000 + \n
+    fmov d\n, x3
+    .endr
+    mrs x19, FPCR
+    mov x3, #1 << 22
+    msr FPCR, x3
+    mov x3, #1
+    msr FPSR, x3
+    blr x2
+    mov x0, #0
+    .irp n, 8,9,10,11,12,13,14,15
+    fmov x3, d\n
+    sub x3, x3, #4, lsl #12
+    cmp x3, #\n
+    cset x3, ne
+    orr x0, x0, x3, lsl #(\n - 8)
+    .endr
+    mrs x3, FPCR
+    cmp x3, #1 << 22
+    cset x3, ne
+    orr x0, x0, x3, lsl #8
+    mrs x3, FPSR
+    cmp x3, #1
+    cset x3, ne
+    orr x0, x0, x3, lsl #9
+    msr FPCR, x19
+    ldr x19, [sp, #80]
+    ldp d8, d9, [sp, #16]
+    ldp d10, d11, [sp, #32]
+    ldp d12, d13, [sp, #48]
+    ldp d14, d15, [sp, #64]
+    ldp x29, x30, [sp], #96
+    ret
+    .popsection
+)");
+extern "C" auto host_fp_lost(void (*f)(void*), void* arg) -> std::uint64_t;
+
+TEST_CASE("a host that uses floating point finds behind run() what its callers rely on: D8 to D15, FPCR, FPSR", "[canary][A13]") {
+    Machine m(change_fp);
+    auto b = percpu().bind(m.vcpu());
+    const auto once = [](void* bound) noexcept {
+        auto& vcpu = *static_cast<Vcpu<Host>::Bound*>(bound);
+        static_cast<void>(vcpu.run());
+        static_cast<void>(vcpu.complete());
+    };
+    for (int i = 0; i < 3; ++i) {
+        CHECK(host_fp_lost(once, &b) == 0);
+        CHECK(get<"FPCR">(m) == 3 << 24);
+        CHECK((get<"FPSR">(m) & 0x9F) == 0x9F);
+        for (std::uint8_t n = 0; n < 32; ++n) CHECK(get<"V">(m, n) == 0x5A5A);
+    }
+}
+
 GUEST(walk_to_device, VECTORS "movz x9, #0x0A00, lsl #16\nmsr TTBR0_EL1, x9\nmov x9, #25\nmovk x9, #0x80, lsl #16\nmsr TCR_EL1, x9\nisb\n"
                       "mrs x9, SCTLR_EL1\norr x9, x9, #1\nmsr SCTLR_EL1, x9\nisb\nnop\n" REPORT);
 

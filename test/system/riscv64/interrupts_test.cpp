@@ -39,7 +39,7 @@ take_one:
 GUEST(interrupted, "la t0, take_one\ncsrw stvec, t0\nli s2, 0\nli s3, 0\ncsrw sie, a1\ncsrsi sstatus, 2\n1: mv a0, s2\nmv a1, s3\nmv a2, s4\n" REPORT "j 1b\n");
 
 namespace {
-struct Report { std::uint64_t count, cause, source; };
+struct Report { std::uint64_t count, cause, source, second; };  // cause: the code in the second word
 /// Runs until the next report; device writes of the handler lower the PLIC's line.
 auto next(Machine& m, Vcpu<Host>::Bound& b) -> Report {
     for (;;) {
@@ -58,7 +58,7 @@ auto next(Machine& m, Vcpu<Host>::Bound& b) -> Report {
         const auto h = e->get<exit::Hypercall>();
         REQUIRE(h);
         REQUIRE(b.complete());
-        return {h->args[0], h->args[1] & 0xFF, h->args[2]};
+        return {h->args[0], h->args[1] & 0xFF, h->args[2], h->args[1]};
     }
 }
 constexpr std::uint64_t soft = 2, timer = 0x20, external = 0x200;
@@ -180,7 +180,8 @@ TEST_CASE("a timer set through the SBI fires in a running guest, on time and onc
         REQUIRE(v);
         auto b = percpu().bind(*v);
         const auto r = next(m, b);
-        CHECK(r.count >= (r.cause | 0));
+        CHECK(r.count >= r.second);  // time, and when it was set to
+        CHECK(r.count < r.second + 10 * runtime::frequency());  // a busy machine is slow
         const auto e = v->get(arch::registers[arch::index<"x">].id(18));
         CHECK(*e == 1);
         REQUIRE(next(m, b).source == 1);

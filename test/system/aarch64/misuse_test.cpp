@@ -1,0 +1,236 @@
+// Wrong calls that take AArch64's own means, or another CPU: each is refused with what was expected, and changes nothing.
+#include <catch2/catch_test_macros.hpp>
+#include "../harness.hpp"
+
+using namespace harness;
+
+GUEST(smc_forever, "1: ldr x0, =0xC6000002\nsmc #0\nb 1b\n.ltorg\n");
+
+namespace {
+
+using Bound = Vcpu<Host>::Bound;
+
+/// What calls on another CPU were answered: never more than one job writes it.
+struct Answers {
+    std::array<std::pair<const char*, std::optional<Error>>, 12> all{};
+    std::size_t n = 0;
+    void add(const char* call, const auto& result) noexcept {
+        all[n] = {call, {}};
+        if (!result) all[n].second = result.error();
+        ++n;
+    }
+    /// Each was refused: it has to be on CPU 0, and is on CPU 1.
+    void check_wrong_cpu() const {
+        for (std::size_t i = 0; i < n; ++i) {
+            INFO(all[i].first);
+            REQUIRE(all[i].second);
+            CHECK(all[i].second->code == Code::wrong_cpu);
+            CHECK(all[i].second->expected == 0);
+            CHECK(all[i].second->found == 1);
+        }
+    }
+};
+
+}  // namespace
+
+TEST_CASE("on another CPU than its own a vCPU takes no call, and goes on where it is", "[smp][misuse]") {
+    if (!have_cpu(1)) SKIP("one CPU");
+    Machine m(smc_forever, 0, {.policy = {.secure_calls = true}, .vcpus = 2});
+    REQUIRE(m.vcpu(1).reset(m.at(spin)));
+    auto b = percpu().bind(m.vcpu());
+    REQUIRE(b);
+    for (int round = 0; round < 2; ++round) {
+        const auto e = b.run();
+        REQUIRE(e);
+        REQUIRE(e->is<exit::Hypercall>());
+        const auto pc = *m.vcpu().get(pc_id);
+        Answers refused;
+        std::optional<Error> bound_again, disabled;
+        auto elsewhere = [&]() noexcept {
+            refused.add("run", b.run());
+            refused.add("complete", b.complete(7));
+            refused.add("fail", b.fail());
+            refused.add("retry", b.retry());
+            refused.add("switch_to", b.switch_to(m.vcpu(1)));
+            refused.add("get", m.vcpu().get(pc_id));
+            refused.add("get on bind", m.vcpu().get(id<"SCTLR_EL1">()));
+            refused.add("set", m.vcpu().set(id<"X">(5), 5));
+            refused.add("set on bind", m.vcpu().set(id<"TPIDR_EL1">(), 5));
+            refused.add("set_debug", m.vcpu().set_debug({.step = true}));
+            if (const auto again = percpu().bind(m.vcpu()); !again) bound_again = again.error();
+            if (const auto off = percpu(0).disable(); !off) disabled = off.error();
+        };
+        OnCpu(1, elsewhere).wait();
+        CHECK(refused.n == 10);
+        refused.check_wrong_cpu();
+        REQUIRE(bound_again);
+        CHECK(*bound_again == Error{Code::bad_state, nullptr, static_cast<std::uint64_t>(State::free), static_cast<std::uint64_t>(State::ready)});
+        REQUIRE(disabled);
+        CHECK(disabled->code == Code::bad_state);  // a vCPU is bound there, whoever asks
+        CHECK(*m.vcpu().get(pc_id) == pc);
+        CHECK(get<"X">(m, 5) == 0);
+        CHECK(get<"TPIDR_EL1">(m) == 0);
+        REQUIRE(b.complete(7));
+        CHECK(*m.vcpu().get(pc_id) == pc + 4);
+    }
+}
+
+TEST_CASE("unbinding on another CPU does nothing: the vCPU stays bound, and its own CPU can unbind it", "[smp][misuse]") {
+    if (!have_cpu(1)) SKIP("one CPU");
+    Machine m(call_forever);
+    const auto before = host_state();
+    alignas(Bound) unsigned char room[sizeof(Bound)];
+    auto* b = new (room) Bound(percpu().bind(m.vcpu()));
+    REQUIRE(b->run());
+    const auto bound_state = arch::read<"VTTBR_EL2">();
+    auto elsewhere = [&]() noexcept { b->~Bound(); };
+    OnCpu(1, elsewhere).wait();
+    CHECK(m.vcpu().state() == State::ready);
+    CHECK(arch::read<"VTTBR_EL2">() == bound_state);
+    CHECK(percpu().bind(m.vcpu()).error().code == Code::bad_state);
+    arch::Arch::unbind(m.vcpu().core(), Host::this_cpu());
+    CHECK(m.vcpu().state() == State::free);
+    CHECK(host_state() == before);
+    auto again = percpu().bind(m.vcpu());
+    REQUIRE(again.run());
+}
+
+TEST_CASE("a CPU is enabled, disabled and bound to by itself alone", "[smp][misuse][percpu]") {
+    if (!have_cpu(1)) SKIP("one CPU");
+    Machine m(call_forever);
+    Answers refused;
+    std::optional<Error> enabled;
+    auto& first = percpu();
+    auto elsewhere = [&]() noexcept {
+        refused.add("disable", first.disable());
+        refused.add("bind", first.bind(m.vcpu()));
+        if (const auto on = first.enable(); !on) enabled = on.error();
+    };
+    OnCpu(1, elsewhere).wait();
+    refused.check_wrong_cpu();
+    REQUIRE(enabled);
+    CHECK(enabled->code == Code::bad_state);
+    CHECK(m.vcpu().state() == State::free);
+    auto b = percpu().bind(m.vcpu());
+    REQUIRE(b.run());
+}
+
+TEST_CASE("stage-2 tables that this CPU cannot walk, or whose root is misaligned, are refused", "[misuse][stage2][A25]") {
+    alignas(0x2000) static unsigned char zeroes[0x1'2000];
+    const FrameSource no_frames{nullptr, [](void*) noexcept { return HostPhysAddr{}; }, [](void*, HostPhysAddr) noexcept {}};
+    const auto refusal = [&](std::uint64_t offset, unsigned levels, unsigned bits) {
+        const Stage2 tables(stage2_format, Host::virt_to_phys(zeroes + offset), levels, bits, no_frames, hal_table<Host>);
+        Slot slot[1];
+        Vm<Host> vm{{.id = 1, .stage2 = &tables, .vcpus = slot}};
+        auto v = Vcpu<Host>::create(slot[0], vm, {.entry = ram_base});
+        REQUIRE(v);
+        const auto b = percpu().bind(*v);
+        REQUIRE_FALSE(b);
+        CHECK(v->state() == State::free);
+        return b.error();
+    };
+    const std::uint64_t widest = capabilities().address_bits;
+    CHECK(refusal(0, 4, 52) == Error{Code::unsupported, nullptr, widest, 52});
+    CHECK(refusal(0, 3, 44) == Error{Code::unsupported, nullptr, widest, 44});  // more than 16 tables side by side
+    CHECK(refusal(0, 3, 31) == Error{Code::unsupported, nullptr, widest, 31});
+    CHECK(refusal(8, 3, 39).code == Code::misaligned);
+    CHECK(refusal(4096, 3, 40).code == Code::misaligned);  // two tables side by side
+    CHECK(refusal(4096, 3, 40).found == reinterpret_cast<std::uint64_t>(zeroes) + 4096);
+}
+
+TEST_CASE("the upper half of a register of 64 bits, and a timer without its interrupts, are refused", "[misuse]") {
+    Machine m(call_forever);
+    REQUIRE(m.vcpu().set(id<"X">(3), 3));
+    CHECK(arch::Arch::set(m.vcpu().core(), id<"X">(2), 1, true).error() == Error{Code::bad_value, nullptr, 16, 8});
+    CHECK(get<"X">(m, 3) == 3);
+    REQUIRE(arch::Arch::set(m.vcpu().core(), id<"V">(2), 5, true));
+    CHECK(*arch::Arch::get(m.vcpu().core(), id<"V">(2), true) == 5);
+    CHECK(get<"V">(m, 2) == 0);
+    Slot slot[1];
+    Vm<Host> vm{{.id = 1, .stage2 = &m.stage2, .vcpus = slot, .passthrough_timer = true}};
+    CHECK(Vcpu<Host>::create(slot[0], vm, {.entry = ram_base}).error().code == Code::bad_value);
+}
+
+TEST_CASE("SVE: a CPU with vectors of another length than the vCPU's state has is refused", "[misuse][A13]") {
+    const auto size = capabilities().vector_state;
+    if (size == 0) SKIP("no SVE");
+    static std::array<std::byte, 16384> state alignas(64);
+    Machine m(call_forever);
+    REQUIRE(m.vcpu().destroy());
+    m.slots[0].entry = nullptr;
+    auto made = Vcpu<Host>::create(m.slots[0], m.vm, {.id = 0, .entry = m.at(call_forever), .vector_state = {state.data(), size}});
+    REQUIRE(made);
+    { auto b = percpu().bind(*made); REQUIRE(b.run()); REQUIRE(b.complete()); }
+    auto& v = made->core();
+    const auto length = v.vector_length;
+    v.vector_length = 2 * length;  // as if it had come from such a CPU
+    v.fits = 0;
+    CHECK(percpu().bind(*made).error() == Error{Code::unsupported, nullptr, 2 * length, length});
+    CHECK(made->state() == State::free);
+    v.vector_length = length;
+    auto b = percpu().bind(*made);
+    CHECK(b.run());
+}
+
+namespace {
+/// Calls the SDK for the vCPU inside whose run() it is.
+struct NestingHost : Host {
+    static void handle_host_irq() noexcept {
+        if (inside != nullptr) inside();
+        runtime::unmask_interrupts();
+        runtime::mask_interrupts();
+    }
+    static inline void (*inside)() noexcept = nullptr;
+};
+Vcpu<NestingHost>::Bound* nested;
+Vcpu<NestingHost>* other_vcpu;
+std::array<std::optional<Error>, 6> nested_answers;
+}  // namespace
+
+TEST_CASE("what is called for a vCPU from inside its run() is refused, and the run goes on", "[misuse][host]") {
+    static PerCpu<NestingHost> cpu;
+    REQUIRE(percpu().disable());
+    REQUIRE(cpu.enable());
+    {
+        Machine m(spin);
+        Slot slots[2];
+        Vm<NestingHost> vm{{.id = 8, .stage2 = &m.stage2, .vcpus = slots, .ram = m.ram}};
+        auto one = Vcpu<NestingHost>::create(slots[0], vm, {.id = 0, .entry = m.at(spin)}), two = Vcpu<NestingHost>::create(slots[1], vm, {.id = 1, .entry = m.at(spin)});
+        REQUIRE((one && two));
+        auto b = cpu.bind(*one);
+        REQUIRE(b);
+        nested = &b;
+        other_vcpu = &*two;
+        NestingHost::inside = []() noexcept {
+            auto record = [n = std::size_t{0}](const auto& r) mutable { if (!r) nested_answers[n] = r.error(); ++n; };
+            record(nested->run());
+            record(nested->switch_to(*other_vcpu));
+            record(nested->complete());
+            record(nested->retry());
+            record(nested->vcpu().reset(ram_base));
+            record(cpu.disable());
+        };
+        runtime::mask_interrupts();
+        runtime::send_interrupt(runtime::this_cpu(), 0);
+        const auto e = b.run(runtime::now() + runtime::frequency() / 50);
+        REQUIRE(e);
+        CHECK(e->is<exit::TimerExpired>());
+        const auto running = static_cast<std::uint64_t>(State::running), ready = static_cast<std::uint64_t>(State::ready);
+        for (const auto n : {0u, 1u}) {
+            REQUIRE(nested_answers[n]);
+            CHECK(*nested_answers[n] == Error{Code::bad_state, nullptr, ready, running});
+        }
+        for (const auto n : {2u, 3u}) {
+            REQUIRE(nested_answers[n]);
+            CHECK(nested_answers[n]->code == Code::no_exit);
+        }
+        for (const auto n : {4u, 5u}) {
+            REQUIRE(nested_answers[n]);
+            CHECK(nested_answers[n]->code == Code::bad_state);
+        }
+        CHECK(two->state() == State::free);
+        NestingHost::inside = nullptr;
+    }
+    REQUIRE(cpu.disable());
+    REQUIRE(percpu().enable());
+}
