@@ -3,7 +3,8 @@
 import os, re, sys, textwrap
 
 ROOT = os.environ["AX_ROOT"]
-SOURCES = ["recipes_test.cpp", "harness.hpp", "aarch64/debug_test.cpp", "x86_64/exits_test.cpp"]
+SOURCES = ["recipes_test.cpp", "harness.hpp", "aarch64/debug_test.cpp", "x86_64/exits_test.cpp", "aarch64/interrupts_test.cpp", "aarch64/exits_test.cpp", "smp_test.cpp",
+           "../host/reg_test.cpp"]
 TEXT = """# Recipes
 
 Each is code that runs as a test at EL2, in HS-mode or at ring 0 (`ax test system -- "[recipe]"`); this page is made from it (`tools/recipes.py`).
@@ -25,19 +26,17 @@ Each is code that runs as a test at EL2, in HS-mode or at ring 0 (`ax test syste
 Attach a controller model to the VM before its first run: `vm.attach(gic)` or `vm.attach(plic)`. Then, from any CPU and any context,
 `gic.set_line(spi, true)` raises a line and `set_line(spi, false)` lowers it; a level-triggered interrupt asserts again until its line is
 low, for an edge-triggered one each `true` is an edge. A vCPU that runs elsewhere is kicked, one that has blocked is reported to the
-host's `wake`. Tests: "a level interrupt asserts again until its line is low", "a device's line reaches the guest through the PLIC".
-
+host's `wake`.
+{level}
 ## Let one SMC through (AArch64)
 
 Nothing is forwarded. With `VmPolicy::secure_calls` an SMC that PSCI and SMCCC do not claim leaves as `exit::Hypercall` with `secure` set:
-the host looks at `number` and `args`, makes the call itself if it wants to, and gives the result to `complete()`. Test: "an SMC is never
-forwarded".
-
+the host looks at `number` and `args`, makes the call itself if it wants to, and gives the result to `complete()`.
+{smc}
 ## Move a vCPU to another CPU
 
-Let its `Bound` go out of scope on the first CPU, bind it on the second. Nothing else: TLB tags, timers and list registers go along. Test:
-"a vCPU that moves to another CPU takes all its state along".
-
+Let its `Bound` go out of scope on the first CPU, bind it on the second. Nothing else: TLB tags, timers and list registers go along.
+{move}
 ## Answer a call between two instructions of the guest
 
 A HAL that models `AnswersFast`; for VMs whose `VmPolicy::fast_exit` is set. What it answers costs 59 instructions on AArch64 and about 80 on RISC-V,
@@ -53,8 +52,8 @@ guest to guest (`ax bench`); what it passes on takes the usual way.
 ## Add a register
 
 One line in `arch-NAME/registers.cppm`: name, encoding, policy, and what differs from the defaults (reset value, writable mask, the feature
-it needs). Context, save and restore, get and set by id and the canary test follow.
-"""
+it needs). Context, save and restore, get and set by id and the canary test follow. A table of the tests' own:
+{row}"""
 
 
 def main():

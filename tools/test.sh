@@ -204,7 +204,7 @@ system_aarch64() {
 
 system_riscv64() {
   local row cpu cpus
-  for row in "rv64,h=true,v=true,vlen=256 2" "rv64,h=true 1" "rv64,h=true,sstc=false 2"; do
+  for row in "rv64,h=true,v=true,vlen=256,zcb=true 2" "rv64,h=true 1" "rv64,h=true,sstc=false 2"; do
     read -r cpu cpus <<<"$row"
     suites "$cpu cpus=$cpus" "~[aia]" --cpu $cpu --cpus $cpus
   done

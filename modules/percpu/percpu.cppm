@@ -60,6 +60,7 @@ public:
     auto enable() noexcept -> Result<Capabilities> { return B::enable(impl_, hal_table<H>); }
     /// Restores exactly what enable() found. Errors: bad_state (not enabled, or a vCPU is bound), wrong_cpu.
     auto disable() noexcept -> Result<void> { return B::disable(impl_); }
+    auto is_enabled() const noexcept -> bool { return impl_.enabled; }
     /// Loads the vCPU's cold context. Errors: bad_state (bound somewhere, off, blocked), wrong_cpu, no_stage2.
     /// `V` is the BasicVcpu of the same backend and HAL.
     template <class V>

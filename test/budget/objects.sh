@@ -20,4 +20,12 @@ echo "text: $((all - devices)) bytes modules and backend, $devices bytes device 
 ((all - devices < 65536)) || say "text of modules and backend is over 65536 bytes"
 case $1 in *x86_64*) most=98304 ;; *) most=65536 ;; esac
 ((all <= most)) || say "text with device models is $all, over $most bytes"
+# The same in the linked hypervisor: what the linker kept of the archive, less the hypervisor's own sources.
+elf=$1/examples/hypervisor/hypervisor.elf
+if [ -e "$elf" ]; then
+  linked=$(llvm-nm-22 --defined-only --format=just-symbols "$lib" 2>/dev/null | awk 'NF == 1 && $1 !~ /:$/' |
+    awk 'NR == FNR {sdk[$1]; next} NF == 4 && $4 in sdk && tolower($3) ~ /[trwv]/ && !seen[$1, $4]++ {n += $2} END {print n + 0}' - <(llvm-nm-22 -S --radix=d --defined-only "$elf"))
+  echo "text in the linked hypervisor: $linked bytes"
+  ((linked > 0 && linked <= most)) || say "text in the linked hypervisor is $linked, over $most bytes"
+fi
 exit $bad

@@ -12,12 +12,14 @@ struct Number {
 };
 enum class Feature : std::uint8_t { base };
 using Row = Register<Number, Feature>;
+// [row]
 constexpr std::array table{
-    Row{"GPR", {1}, Policy::every_entry, 0, ~std::uint64_t{0}, Feature::base, Class::core, 3, 3},
+    Row{"GPR", {1}, Policy::every_entry, 0, ~std::uint64_t{0}, Feature::base, Class::core, 3, 3},  // three of them, of 8 bytes
     Row{"HOST", {2}, Policy::host_owned},
-    Row{"CTL", {3}, Policy::on_bind, 0x30, 0x0F},
+    Row{"CTL", {3}, Policy::on_bind, 0x30, 0x0F},  // after a reset 0x30; the low four bits can be written
     Row{"VEC", {4}, Policy::vector, 0, ~std::uint64_t{0}, Feature::base, Class::vector, 4, 2},
 };
+// [end]
 using Ctx = Context<table>;
 }  // namespace
 

@@ -132,8 +132,9 @@ private:
 inline auto wanted(std::string_view name, unsigned in_the_gate) -> unsigned {
     const auto line = runtime::arguments();
     unsigned n = in_the_gate;
-    if (const auto at = line.find(name); at != line.npos && line.substr(at + name.size()).starts_with('='))
-        std::from_chars(line.data() + at + name.size() + 1, line.data() + line.size(), n);
+    for (auto at = line.find(name); at != line.npos; at = line.find(name, at + 1))
+        if ((at == 0 || line[at - 1] == ' ') && line.substr(at + name.size()).starts_with('='))
+            std::from_chars(line.data() + at + name.size() + 1, line.data() + line.size(), n);
     return n;
 }
 

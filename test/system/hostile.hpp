@@ -19,21 +19,23 @@ struct Tally {
     }
 };
 
-/// One life of a hostile guest: until it has left 60 times or is stuck in a loop.
-inline void live(Machine& m, std::mt19937& random, Tally& tally) {
+/// One life of a hostile guest: until it has left 60 times or is stuck in a loop. Its time slices are real time; what it is answered is
+/// drawn by a generator of its own, so the n-th answer is the same each time.
+inline void live(Machine& m, std::mt19937 answers, Tally& tally) {
     auto b = percpu().bind(m.vcpu());
     REQUIRE(b);
+    auto slices = answers;
     for (unsigned i = 0; i < 60; ++i) {
         const auto e = b.run(runtime::now() + runtime::frequency() / 1'000);
         REQUIRE(e);
         ++tally.exits[e->index()];
         tally.user_exits += in_user_mode(m.vcpu());
         if (e->kind() == ExitKind::terminal) return;
-        if (e->is<exit::TimerExpired>() && random() % 2 == 0) return;
+        if (e->is<exit::TimerExpired>() && slices() % 2 == 0) return;
         if (e->is<exit::ExternalInterrupt>()) take_interrupts();
         if (e->kind() != ExitKind::instruction) continue;
-        switch (random() % 4) {
-            case 0: REQUIRE(b.complete(random())); break;
+        switch (answers() % 4) {
+            case 0: REQUIRE(b.complete(answers())); break;
             case 1: REQUIRE(b.retry()); break;
             default: REQUIRE(b.fail());
         }
@@ -98,18 +100,26 @@ private:
     std::optional<OnCpu> job_;
 };
 
-/// As many lives as are asked for, each in a machine that `make(n)` gives, with code that `write(random, code)` writes.
+constexpr unsigned any_life = ~0u;
+
+/// As many lives as are asked for, each in a machine that `make(n)` gives, with code that `write(random, code)` writes: the same for a
+/// seed and a life each time. `life=N` lives that one alone.
 /// Slices are real time, so a busy machine sees fewer exits a life: it goes on until there have been enough.
 template <class Make, class Write>
 auto live_many(unsigned seed, unsigned lives, Neighbour& neighbour, Make make, Write write) -> Tally {
-    std::mt19937 random(seed);
     Tally tally;
-    for (unsigned n = 0; n < lives || (tally.left() < 700 && n < 2'000); ++n, ++tally.restarts) {
+    const auto one = wanted("life", any_life);
+    for (unsigned n = one == any_life ? 0 : one; n < lives || n == one || (one == any_life && tally.left() < 700 && n < 2'000); ++n) {
+        INFO("seed " << seed << ", life " << n << ": seed=" << seed << " life=" << n << " repeats it");
+        std::seed_seq both{seed, n};
+        std::mt19937 random(both);
         std::optional<Machine> m;
         make(m, n);
         write(random, *m);
         live(*m, random, tally);
+        ++tally.restarts;
         neighbour.look();
+        if (n == one) break;
     }
     return tally;
 }
@@ -121,7 +131,7 @@ inline void judge(const Tally& tally, Neighbour& neighbour, unsigned lives, bool
     all += tally;
     neighbour.look();
     CHECK(neighbour.longest_pause() < 1'000);
-    if (!last) return;
+    if (!last || wanted("life", any_life) != any_life) return;
     auto line = "# hostile: " + std::to_string(all.left()) + " exits in " + std::to_string(all.restarts) + " lives, " + std::to_string(all.user_exits) + " from user mode";
     for (std::size_t i = 0; i < all.exits.size(); ++i)
         if (all.exits[i] != 0) line += ", " + std::string(exit_names[i]) + " " + std::to_string(all.exits[i]);
@@ -135,10 +145,12 @@ inline void judge(const Tally& tally, Neighbour& neighbour, unsigned lives, bool
     }
 }
 
-/// Eight seeds that are always the same, and one that is new: `seed=N` repeats it.
-inline auto hostile_seed(unsigned number) -> unsigned {
+/// Eight seeds that are always the same, and one that is new; with `seed=N` that one alone.
+inline auto hostile_seed(unsigned number) -> std::optional<unsigned> {
+    const auto asked = wanted("seed", 0);
+    if (asked != 0) return number == 9 ? std::optional(asked) : std::nullopt;
     if (number < 9) return number;
-    static const auto fresh = wanted("seed", static_cast<unsigned>(runtime::now()) | 16);
+    static const auto fresh = static_cast<unsigned>(runtime::now()) | 16;
     runtime::print("# hostile: the seed of this run alone is " + std::to_string(fresh) + "; seed=N repeats it\n");
     return fresh;
 }

@@ -7,16 +7,20 @@ using namespace harness;
 TEST_CASE("a vCPU that moves to another CPU takes all its state along", "[smp][canary]") {
     if (!have_cpu(1)) SKIP("one CPU");
     Machine m(keep_fp, 0x4045'0000'0000'9876);
+    auto& vcpu = m.vcpu();
     for (int i = 0; i < 20; ++i) {
+        // [move]
         {
-            auto b = percpu().bind(m.vcpu());
+            auto b = percpu().bind(vcpu);                                // on this CPU
             const auto e = b.run();
             REQUIRE(e);
             REQUIRE(e->is<exit::Hypercall>());
             REQUIRE(e->get<exit::Hypercall>()->args[1] == 0x4045'0000'0000'9876);
             REQUIRE(b.complete());
-        }
-        REQUIRE(RunsOn(1, m.vcpu()).wait() == Exit::index_of<exit::Hypercall>());
+        }                                                                // out of scope: it is nowhere
+        const auto left = RunsOn(1, vcpu).wait();                        // CPU 1 binds and runs it
+        // [end]
+        REQUIRE(left == Exit::index_of<exit::Hypercall>());
     }
 }
 

@@ -93,10 +93,13 @@ TEST_CASE("an SMC is never forwarded: refused inside, or an exit where the polic
     SECTION("seen by the host") {
         Machine m(smc_guest, 0, {.policy = {.secure_calls = true}});
         auto b = percpu().bind(m.vcpu());
-        const auto h = expect<exit::Hypercall>(b);
-        CHECK(h.secure);
+        // [smc]
+        const auto h = expect<exit::Hypercall>(b);                   // VmPolicy::secure_calls is set
+        const bool known = h.secure && h.number == 0x95C1'BA60;
+        const auto answered = known ? b.complete(h.args[0] - 2) : b.fail();  // the result of the call that the host makes itself, or "not supported"
+        // [end]
+        REQUIRE(answered);
         CHECK(h.args[0] == 7);
-        REQUIRE(b.complete(5));
         CHECK(expect<exit::Hypercall>(b).args[0] == 5);
     }
 }

@@ -77,30 +77,30 @@ void write_tables(Machine& m) {
 
 TEST_CASE("a hostile guest harms nobody but itself", "[hostile]") {
     const unsigned number = GENERATE(1u, 2u, 3u, 4u, 5u, 6u, 7u, 8u, 9u);
-    const unsigned seed = hostile_seed(number), lives = wanted("lives", 100);
-    INFO("seed " << seed);
+    const auto seed = hostile_seed(number);
+    if (!seed) return;
+    const auto lives = wanted("lives", 100);
     Neighbour neighbour;
-    const auto tally = live_many(seed, lives, neighbour,
+    const auto tally = live_many(*seed, lives, neighbour,
         [](std::optional<Machine>& m, unsigned n) {
             constexpr std::array<const unsigned char*, 4> modes{hostile_entry, hostile_translated, hostile_user, hostile_translated};
             m.emplace(modes[n % 4], ram_base.value + code_offset, Config{.policy = {.secure_calls = n / 2 % 2 != 0, .system_registers = n % 3 == 0, .yields = true}, .vcpus = 2, .controller = n / 4 % 2 == 0});
             write_tables(*m);
         },
         [](std::mt19937& random, Machine& m) { write_code(random, reinterpret_cast<std::uint32_t*>(m.host(ram_base + code_offset))); });
-    CHECK(tally.restarts >= lives);
     using namespace exit;
     judge(tally, neighbour, lives, number == 9, {Exit::index_of<Hypercall>(), Exit::index_of<MmioRead>(), Exit::index_of<MmioWrite>(), Exit::index_of<SysRegRead>(),
           Exit::index_of<SysRegWrite>(), Exit::index_of<Halt>(), Exit::index_of<NestedPageFault>(), Exit::index_of<SendIpi>(), Exit::index_of<TimerExpired>(),
-          Exit::index_of<CpuUp>(), Exit::index_of<CpuDown>(), Exit::index_of<SystemDown>(), Exit::index_of<SystemReset>()});
+          Exit::index_of<CpuUp>(), Exit::index_of<CpuSuspend>(), Exit::index_of<CpuDown>(), Exit::index_of<SystemDown>(), Exit::index_of<SystemReset>()});
 }
 
 TEST_CASE("every MRS and MSR encoding of op0 2 and 3 is answered", "[hostile][sysreg]") {
-    // 65,536 encodings with both directions; registers that take the guest's own legs away (its vectors, its MMU) are put back.
+    // 65,536 encodings with both directions; but what takes the guest's own legs away when written (its vectors, its MMU).
     std::uint32_t encoding = 0;
     unsigned lives = 0;
     const auto skipped = [](std::uint32_t e) {
         const auto sys = e >> 5 & 0xFFFF;
-        return sys == 0xC080 /* SCTLR_EL1 */ || sys == 0xC600 /* VBAR_EL1 */ || sys == 0xC201 /* ELR_EL1 */ || sys == 0xC200 /* SPSR_EL1 */ || sys == 0xDA11 /* DAIF */;
+        return (e & 1u << 21) == 0 && (sys == 0xC080 /* SCTLR_EL1 */ || sys == 0xC600 /* VBAR_EL1 */ || sys == 0xC201 /* ELR_EL1 */ || sys == 0xC200 /* SPSR_EL1 */ || sys == 0xDA11 /* DAIF */);
     };
     while (encoding < 0x2'0000) {
         Machine m(sweep_entry, ram_base.value + code_offset, {.controller = true});

@@ -86,11 +86,15 @@ TEST_CASE("the end of an interrupt, where it is asked for, is an exit, edge or l
     REQUIRE(m.controller.access(0, kind));
     m.controller.tell_end(40, true);
     for (unsigned i = 0; i < 3; ++i) {
-        m.controller.set_line(40, true);
-        CHECK(run_to_report(b)[0] == 40);  // the guest's handler, before it ends it
-        m.controller.set_line(40, false);
-        REQUIRE(b.complete());
-        const auto e = b.run(runtime::now() + 30 * runtime::frequency());
+        // [level]
+        m.controller.set_line(40, true);             // any CPU, any context; of an edge-triggered one this is an edge
+        const auto taken = run_to_report(b)[0];      // the guest's handler says which it took
+        m.controller.set_line(40, false);            // its cause is gone: a level would come again else
+        const auto done = b.complete();
+        const auto e = b.run(runtime::now() + 30 * runtime::frequency());  // EndOfInterrupt, as tell_end(40, true) was said
+        // [end]
+        CHECK(taken == 40);
+        REQUIRE(done);
         REQUIRE(e);
         INFO("left with " << exit_names[e->index()]);
         REQUIRE(e->is<exit::EndOfInterrupt>());
