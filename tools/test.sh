@@ -52,6 +52,7 @@ build() {
     host) args=(--native-file "$root/cross/native.ini" -Db_sanitize=address,undefined -Db_lundef=false
       "-Dc_args=-fno-sanitize-recover=all" "-Dcpp_args=-stdlib=libc++ -fno-sanitize-recover=all") ;;
     *-test) args=(--cross-file "$root/cross/${arch%-test}.ini" --cross-file "$root/build/${arch%-test}-sysroot.ini") ;;
+    *-few-tags) args=(--cross-file "$root/cross/${arch%-few-tags}.ini" --cross-file "$root/build/${arch%-few-tags}-sysroot.ini" -Dtlb_tag_bits=3) ;;
     *) args=(--cross-file "$root/cross/$arch.ini") ;;
   esac
   "$root/tools/build.sh" "$root/build/$arch" "${args[@]}"
@@ -147,11 +148,11 @@ list_system() {
   done
 }
 
-# The suites of one architecture on one machine: suites LABEL WORDS MACHINE-OPTIONS... May be set: image, limit (seconds), plugin.
-image= limit= plugin=()
+# The suites of one architecture on one machine: suites LABEL WORDS MACHINE-OPTIONS... May be set: image, tests (the build), limit (seconds), plugin.
+image= tests= limit= plugin=()
 suites() {
   local label=$1 words="-r cases${2:+ $2}" image=${image:-system-suites} status
-  local machine=(--arch $arch --bare "$root/build/$arch-test/test/system/$image.elf" "${@:3}")
+  local machine=(--arch $arch --bare "$root/build/${tests:-$arch-test}/test/system/$image.elf" "${@:3}")
   python3 "$root/tools/machine.py" "${machine[@]}" "${plugin[@]}" --timeout ${limit:-$((full ? 3600 : 400))} "--append=$words$(machine_words "${catch2[@]}")" >"$log/system" 2>"$log/system.err" </dev/null
   status=$?
   { echo; cat "$log/system.err"; } >>"$log/system"   # what the machine says beside its console does not cut the suite's lines
@@ -178,6 +179,13 @@ maintenance() { # CPU WORD
   lines "maintenance $arch $1${2:+ $2}" python3 "$root/tools/maintenance.py" $arch "$root/build/$arch-test/test/system/system-suites.elf" $1 $2
 }
 
+# Built with eight TLB tags: what runs many VMs rolls over all the time.
+few_tags() { # WORDS MACHINE-OPTIONS...
+  [ -n "$full" ] || return 0
+  build $arch-few-tags || { result "few tags $arch (build)" 0 1; return; }
+  tests=$arch-few-tags suites "$3 cpus=$5, 8 TLB tags" "${1:+$1 }[tlb],[smp],[switch],[stage2]" "${@:2}"
+}
+
 # With some cases asked for, every machine is tried: which have them is known only there.
 level_system() {
   local arch
@@ -197,6 +205,7 @@ system_aarch64() {
   suites "max vhe=on cpus=4" "vhe=on [smp]" --cpu max --cpus 4
   # Many more kicks than CPUs that take turns on this machine's could send: one at a time, by the emulator's own turns.
   suites "max vhe=on cpus=4, by turns" "vhe=on kicks=$((full ? 1000000 : 100000)) no%20kick%20is%20lost*" --cpu max --cpus 4 --single
+  few_tags vhe=off --cpu max --cpus 4
   hostile max 0x40000000 vhe=off
   maintenance cortex-a72 vhe=off
   maintenance max vhe=on
@@ -210,6 +219,7 @@ system_riscv64() {
   done
   suites "rv64,h=true aia cpus=2" "" --cpu rv64,h=true --cpus 2 --irqchip aia
   suites "rv64,h=true aia cpus=4" "${full:+kicks=100000 }[smp]" --cpu rv64,h=true --cpus 4 --irqchip aia
+  few_tags "" --cpu rv64,h=true --cpus 4
   hostile rv64,h=true,v=true,vlen=256 0x40000000 ""
   maintenance rv64,h=true ""
 }

@@ -97,6 +97,7 @@ TEST_CASE("a blocked vCPU that is reset runs at once", "[misuse]") {
 TEST_CASE("a CPU on which a vCPU is bound stays enabled", "[misuse]") {
     Machine m(call_forever);
     auto b = percpu().bind(m.vcpu());
+    CHECK(percpu().is_enabled());
     CHECK(percpu().disable().error().code == Code::bad_state);
     CHECK(m.vcpu().state() == State::ready);
     CHECK(b.run());

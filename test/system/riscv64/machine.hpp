@@ -89,7 +89,7 @@ inline constexpr reg::Id host_owned_id = arch::registers[arch::index<"hgatp">].i
 // For "after an unbinding ...": a row of the table as the hart has it, and what is there when no vCPU is bound.
 template <std::size_t I> auto cold_register() -> std::uint64_t { return arch::read_row<I>(); }
 inline auto given_back(std::string_view name) -> bool { return name == "scounteren" || name == "senvcfg" || name == "sstateen0"; }
-inline auto after_unbind(std::string_view name) -> std::uint64_t { return name == "vstimecmp" ? no_deadline : 0; }
+inline auto after_unbind(std::string_view name) -> std::uint64_t { return name == "vstimecmp" ? no_deadline : name == "vsstatus" ? arch::sstatus::uxl64 : 0; }  // UXL has one value
 inline constexpr std::size_t vector_words = 32;
 [[gnu::always_inline]] inline void read_vectors(std::uint64_t* to) {
     asm volatile(".option push\n.option arch, +d\n.irp n,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31\nfsd f\\n, 8*\\n(%0)\n.endr\n.option pop" ::"r"(to) : "memory");
