@@ -3,7 +3,7 @@
 # MINUTES (of all fuzzers together) new inputs are merged into the corpus, and docs/fuzz.csv gets a line for each.
 set -euo pipefail
 root=${AX_ROOT:?} minutes=${1:-}
-fuzzers=(decode_aarch64 decode_riscv64 firmware devices)
+fuzzers=(decode_aarch64 decode_riscv64 decode_x86_64 firmware imsic devices)
 seconds=${minutes:+$((minutes * 60 / ${#fuzzers[@]}))} seconds=${seconds:-6}
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
 [ -f "$root/docs/fuzz.csv" ] || echo "date,commit,fuzzer,seed,executions,new edges,seconds" >"$root/docs/fuzz.csv"

@@ -1,4 +1,5 @@
-// RISC-V's load, store and AMO decoder against LLVM's, both ways: what we decode is what it says, and what it says we decode.
+// RISC-V's decoders of loads, stores, AMOs and CSR instructions against LLVM's, both ways: what we decode is what it says, and what it
+// says we decode. And against themselves: a decoded access, encoded again, is the instruction that it came from.
 #include <cstdio>
 #include "disassembler.hpp"
 import axvcpu.riscv64;
@@ -38,8 +39,97 @@ auto number_of(std::string_view name) -> int {
     return -1;
 }
 
+/// The 32-bit instruction of this access, its address operands zero: what htinst holds of it.
+auto encode(const Access& a) -> std::uint32_t {
+    constexpr std::array<std::uint32_t, 10> funct5{0, 0x01, 0x00, 0x04, 0x0C, 0x08, 0x10, 0x14, 0x18, 0x1C};
+    const auto width = static_cast<std::uint32_t>(std::countr_zero(a.bytes));
+    const auto funct3 = width + (a.write || a.fp || a.sign_extend || a.bytes == 8 ? 0 : 4);
+    const auto opcode = a.amo != Amo::none ? 0x2Fu : 0x03u | (a.write ? 0x20u : 0) | (a.fp ? 4u : 0);
+    const bool store = a.write && a.amo == Amo::none;
+    return opcode | std::uint32_t{a.reg} << (store ? 20 : 7) | (a.amo != Amo::none ? width : funct3) << 12 | std::uint32_t{a.source} << 20 |
+           (a.amo != Amo::none ? funct5[static_cast<unsigned>(a.amo)] << 27 : 0);
+}
+/// What of an instruction such an encoding says: not rs1, the offset, and an AMO's ordering bits.
+auto encoded_bits(const Access& a) -> std::uint32_t { return a.amo != Amo::none ? 0xF9F0'7FFF : a.write ? 0x01F0'707F : 0x0000'7FFF; }
+
+/// An access's way through htinst: transformed, with the length in bit 1.
+void transform(std::uint32_t word, const fuzz::Text& text, const Access& ours) {
+    const auto again = encode(ours);
+    if (ours.length == 4 && ((again ^ word) & encoded_bits(ours)) != 0) fuzz::differ(word, text, "encoded again, it is another");
+    const auto htinst = again & (ours.length == 4 ? ~0u : ~2u);
+    if (classify_htinst(htinst) != TrapInstruction::access) fuzz::differ(word, text, "its transformed form is said to be no access");
+    if (decode_transformed(htinst) != ours) fuzz::differ(word, text, "its transformed form differs");
+    if (ours.length == 4 && decode_transformed(word) != ours) fuzz::differ(word, text, "its own bits as a transformed form differ");
+}
+
+/// A value of htinst: what it is said to be, it decodes as.
+void classify(std::uint64_t htinst) {
+    const fuzz::Text text{"htinst", {}};
+    const auto word = static_cast<std::uint32_t>(htinst);
+    const auto kind = classify_htinst(htinst);
+    const bool implicit = htinst == 0x2000 || htinst == 0x2020 || htinst == 0x3000 || htinst == 0x3020;  // the Privileged Architecture's pseudoinstructions
+    if ((kind == TrapInstruction::page_table_read || kind == TrapInstruction::page_table_write) != implicit) fuzz::differ(word, text, "pseudoinstruction");
+    if (implicit && (kind == TrapInstruction::page_table_write) != ((htinst & 0x20) != 0)) fuzz::differ(word, text, "direction of the walk's access");
+    if ((kind == TrapInstruction::access) != (htinst % 2 != 0)) fuzz::differ(word, text, "access");
+    const auto access = decode_transformed(htinst);
+    if (!access) return;
+    if (kind != TrapInstruction::access) fuzz::differ(word, text, "decoded, and is no access");
+    if (access->length != ((htinst & 2) != 0 ? 4 : 2)) fuzz::differ(word, text, "length");
+    if ((((encode(*access) ^ word) & encoded_bits(*access)) | 2) != 2) fuzz::differ(word, text, "encoded again, it is another");
+}
+
+auto disassemble(std::uint32_t word) -> fuzz::Text {
+    static const fuzz::Disassembler disassembler("riscv64", "+m,+a,+f,+d,+c,+zfh,+zcb,+zba,+h");
+    return disassembler(word);
+}
+
+/// The name that LLVM has for each CSR, or its number where it has none.
+auto csr_names() -> const std::vector<std::string>& {
+    static const auto names = [] {
+        std::vector<std::string> all;
+        for (std::uint32_t csr = 0; csr < 4096; ++csr) {
+            const auto text = disassemble(csr << 20 | 0x2073);  // CSRRS zero, CSR, zero: CSRRW has one number that is UNIMP
+            const auto first = text.operands.find(','), last = text.operands.rfind(',');
+            if (text.mnemonic != "csrrs" || first == last) fuzz::differ(csr, text, "LLVM's name of a CSR");
+            all.push_back(text.operands.substr(first + 1, last - first - 1));
+        }
+        const auto pinned = [&](std::uint32_t csr, std::string_view name) { if (all[csr] != name) fuzz::differ(csr, {all[csr], {}}, "CSR's number"); };
+        pinned(csr_of<"sstatus">, "sstatus"), pinned(csr_of<"hstatus">, "hstatus"), pinned(csr_of<"htinst">, "htinst"), pinned(csr_of<"vstimecmp">, "vstimecmp");
+        pinned(csr_of<"vsiselect">, "vsiselect"), pinned(csr_of<"sireg">, "sireg"), pinned(csr_of<"stopei">, "stopei"), pinned(csr_of<"time">, "time");
+        pinned(0x800, "2048"), pinned(0x7FF, "2047");
+        if (std::set<std::string>(all.begin(), all.end()).size() != all.size()) fuzz::differ(0, {}, "two CSRs of one name");
+        return all;
+    }();
+    return names;
+}
+
+void compare_csr(std::uint32_t word) {
+    static const std::map<std::string_view, std::pair<CsrAccess::Op, bool>> known{
+        {"csrrw", {CsrAccess::Op::write, false}}, {"csrrs", {CsrAccess::Op::set, false}}, {"csrrc", {CsrAccess::Op::clear, false}},
+        {"csrrwi", {CsrAccess::Op::write, true}}, {"csrrsi", {CsrAccess::Op::set, true}}, {"csrrci", {CsrAccess::Op::clear, true}}};
+    const auto text = disassemble(word);
+    const auto ours = decode_csr(word);
+    const auto at = known.find(text.mnemonic);
+    if (at == known.end()) {
+        if (ours && text.mnemonic != "unimp") fuzz::differ(word, text, "decoded, and is no CSR instruction");  // UNIMP is a CSRRW to cycle
+        return;
+    }
+    if (!ours) fuzz::differ(word, text, "a CSR instruction that we do not decode");
+    const auto [op, immediate] = at->second;
+    if (ours->op != op || ours->immediate != immediate) fuzz::differ(word, text, "operation");
+    const std::string_view all = text.operands;
+    const auto first = all.find(','), last = all.rfind(',');
+    if (number_of(all.substr(0, first)) != ours->rd) fuzz::differ(word, text, "destination");
+    if (all.substr(first + 1, last - first - 1) != csr_names()[ours->csr]) fuzz::differ(word, text, "CSR");
+    const auto source = all.substr(last + 1);
+    if (immediate ? source != std::to_string(ours->source) : number_of(source) != ours->source) fuzz::differ(word, text, "source");
+    // Zicsr's table: a write to nowhere does not read; setting or clearing by x0, or by zero, does not write.
+    const bool write = op == CsrAccess::Op::write, nothing = source == (immediate ? "0" : "zero");
+    if (ours->reads != (!write || !all.starts_with("zero,"))) fuzz::differ(word, text, "whether it reads");
+    if (ours->writes != (write || !nothing)) fuzz::differ(word, text, "whether it writes");
+}
+
 void compare(std::uint32_t word) {
-    static const fuzz::Disassembler disassemble("riscv64", "+m,+a,+f,+d,+c,+zfh,+zcb,+zba");
     const auto text = disassemble(word);
     const auto ours = decode_instruction(word);
     const auto shape = shape_of(text.mnemonic);
@@ -53,6 +143,15 @@ void compare(std::uint32_t word) {
         fuzz::differ(word, text, "decoded, and is none");
     }
     if (ours->length != text.length) fuzz::differ(word, text, "length");
+    transform(word, text, *ours);
+    // ..., OFFSET(BASE)
+    const auto address = std::string_view(text.operands).substr(text.operands.rfind(',') + 1);
+    const auto bracket = address.find('(');
+    int offset = 0;
+    if (bracket == address.npos || address.back() != ')') fuzz::differ(word, text, "no address");
+    std::from_chars(address.data(), address.data() + bracket, offset);
+    const auto target = decode_target(word);
+    if (target.offset != offset || target.base != number_of(address.substr(bracket + 1, address.size() - bracket - 2))) fuzz::differ(word, text, "where it goes");
     const auto first = number_of(std::string_view(text.operands).substr(0, text.operands.find(',')));
     if (first != ours->reg) fuzz::differ(word, text, "register");
     if (amo) {
@@ -64,8 +163,6 @@ void compare(std::uint32_t word) {
     }
     if (ours->amo != Amo::none || ours->bytes != shape->bytes || ours->write != shape->write || ours->fp != shape->fp) fuzz::differ(word, text, "shape");
     if (!shape->write && !shape->fp && ours->sign_extend != shape->sign) fuzz::differ(word, text, "sign extension");
-    // What htinst would hold: the same access, with the length in bit 1.
-    if (ours->length == 4 && *decode_transformed(word) != *ours) fuzz::differ(word, text, "its transformed form differs");
 }
 
 }  // namespace
@@ -74,6 +171,8 @@ extern "C" int LLVMFuzzerInitialize(int*, char***) {
     LLVMInitializeRISCVTargetInfo();
     LLVMInitializeRISCVTargetMC();
     LLVMInitializeRISCVDisassembler();
+    constexpr std::array arguments{"fuzz", "-riscv-no-aliases"};  // CSRRS and not RDTIME
+    LLVMParseCommandLineOptions(arguments.size(), arguments.data(), nullptr);
     return 0;
 }
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -84,8 +183,15 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         compare((word & 0xFFFF'FF80) | 0x03);
         compare((word & 0xFFFF'FF80) | 0x23);
         compare((word & 0xFFFF'FF80) | 0x2F);
-        static_cast<void>(classify_htinst(word));
-        static_cast<void>(decode_csr(word));
+        compare_csr(word);
+        compare_csr((word & 0xFFFF'FF80) | 0x73);
+        classify(word);
+        classify(word & 0x3020);  // the pseudoinstructions, and what is near them
+        if (size >= 8) {
+            std::uint64_t wide;
+            __builtin_memcpy(&wide, data, 8);
+            classify(wide);
+        }
     }
     return 0;
 }

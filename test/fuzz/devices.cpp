@@ -1,4 +1,5 @@
 // The device models' register files: any sequence of accesses, lines and bytes, with small models beside them.
+#include "uart_models.hpp"
 import std;
 import axvcpu;
 import axvcpu.device.gicv3;
@@ -246,22 +247,65 @@ void aplic(Input in) {
 }
 
 void uarts(Input in) {
-    std::string out, sent;
+    std::string out, out2;
     const auto transmit = [](void* self, std::uint8_t b) noexcept { static_cast<std::string*>(self)->push_back(static_cast<char>(b)); };
     device::Pl011 pl011(&out, transmit);
-    device::Ns16550 ns16550(&out, transmit);
+    device::Ns16550 ns16550(&out2, transmit);
+    fuzz::Pl011Model pl011_model;
+    fuzz::Ns16550Model ns16550_model;
     while (!in.empty()) {
-        const auto op = in.take(1), offset = in.take(2), value = in.take(4);
+        const auto op = in.take(1);
+        auto offset = in.take(2);
+        const auto value = in.take(4);
         const auto width = 1u << op / 8 % 4;
+        const bool near = op >= 128;  // a register that there is
         switch (op % 6) {
-            case 0: check(pl011.read(offset % device::Pl011::size, width) >> 8 * std::min(width, 4u) == 0); break;
-            case 1: pl011.write(offset % device::Pl011::size, width, value); break;
-            case 2: static_cast<void>(pl011.receive(static_cast<std::uint8_t>(value))); break;
-            case 3: check(ns16550.read(offset % device::Ns16550::size, width) <= 0xFF); break;
-            case 4: ns16550.write(offset % device::Ns16550::size, width, value); break;
-            default: static_cast<void>(ns16550.receive(static_cast<std::uint8_t>(value)));
+            case 0: {
+                if (near) offset %= 0x50;
+                offset %= device::Pl011::size;
+                const auto got = pl011.read(offset, width);
+                check(got >> 8 * std::min(width, 4u) == 0);
+                if (const auto all = pl011_model.read(offset & 0xFFC)) check(got == (*all >> 8 * (offset & 3) & (width < 4 ? (1u << 8 * width) - 1 : ~0u)));
+                break;
+            }
+            case 1:
+                if (near) offset = offset % 0x50 & ~3u;
+                offset %= device::Pl011::size;
+                pl011.write(offset, width, value);
+                pl011_model.write(offset, static_cast<std::uint32_t>(value));
+                if (offset == 0x44) check((pl011.read(0x3C, 4) & value & 0x420) == 0);  // these go when they are told to
+                break;
+            case 2: {
+                const auto b = static_cast<std::uint8_t>(value);
+                const bool taken = pl011.receive(b);
+                check(taken == pl011_model.receive(b));
+                const auto raw = pl011.read(0x3C, 4);
+                if (taken) check((raw & 0x40) != 0 && ((raw & 0x10) != 0) == (pl011_model.bytes.size() >= pl011_model.level()));
+                else if ((pl011_model.held[0x30 / 4] & 0x201) == 0x201) check((raw & 0x400) != 0);
+                break;
+            }
+            case 3: {
+                offset = near ? offset % 8 : offset % device::Ns16550::size;
+                check(ns16550.read(offset, width) == ns16550_model.read(offset));
+                break;
+            }
+            case 4:
+                offset = near ? offset % 8 : offset % device::Ns16550::size;
+                ns16550.write(offset, width, value);
+                ns16550_model.write(offset, static_cast<std::uint8_t>(value));
+                break;
+            default: check(ns16550.receive(static_cast<std::uint8_t>(value)) == ns16550_model.receive(static_cast<std::uint8_t>(value)));
         }
-        check(((pl011.read(0x3C, 4) & pl011.read(0x38, 4)) != 0) == pl011.line());
+        const auto raw = pl011.read(0x3C, 4), masked = pl011.read(0x40, 4);
+        check((raw & ~std::uint64_t{0x470}) == 0 && masked == (raw & pl011.read(0x38, 4)) && (masked != 0) == pl011.line());
+        check((raw & 0x10) == 0 || pl011_model.bytes.size() >= pl011_model.level());  // no interrupt for bytes that are not there
+        check((raw & 0x40) == 0 || !pl011_model.bytes.empty());
+        check(((raw & 0x20) != 0) == pl011_model.transmitted);
+        for (const auto at : {0x04u, 0x18u, 0x20u, 0x24u, 0x28u, 0x2Cu, 0x30u, 0x34u, 0x38u, 0x44u, 0x48u})  // those that reading leaves as they are
+            check(pl011.read(at, 4) == pl011_model.read(at));
+        for (const auto at : {3u, 4u, 6u, 7u}) check(ns16550.read(at, 1) == ns16550_model.read(at));
+        check(ns16550.line() == (ns16550_model.cause() != 1));
+        check(out == pl011_model.out && out2 == ns16550_model.out);
     }
 }
 

@@ -10,6 +10,10 @@ void LLVMInitializeAArch64Disassembler();
 void LLVMInitializeRISCVTargetInfo();
 void LLVMInitializeRISCVTargetMC();
 void LLVMInitializeRISCVDisassembler();
+void LLVMInitializeX86TargetInfo();
+void LLVMInitializeX86TargetMC();
+void LLVMInitializeX86Disassembler();
+void LLVMParseCommandLineOptions(int count, const char* const* arguments, const char* overview);
 void* LLVMCreateDisasmCPUFeatures(const char* triple, const char* cpu, const char* features, void*, int, void*, void*);
 std::size_t LLVMDisasmInstruction(void*, std::uint8_t* bytes, std::uint64_t size, std::uint64_t pc, char* out, std::size_t out_size);
 }
@@ -25,25 +29,35 @@ struct Text {
 
 class Disassembler {
 public:
-    Disassembler(const char* triple, const char* features) : context_(LLVMCreateDisasmCPUFeatures(triple, "", features, nullptr, 0, nullptr, nullptr)) {
+    /// `prefixes`: words before a mnemonic that are passed over.
+    Disassembler(const char* triple, const char* features, std::set<std::string_view> prefixes = {})
+        : context_(LLVMCreateDisasmCPUFeatures(triple, "", features, nullptr, 0, nullptr, nullptr)), prefixes_(std::move(prefixes)) {
         if (context_ == nullptr) std::abort();
     }
-    auto operator()(std::uint32_t word) const -> Text {
+    auto operator()(std::uint32_t word) const -> Text { return (*this)(std::bit_cast<std::array<std::uint8_t, 4>>(word)); }
+    /// The first instruction of these; at most 15 of them are looked at.
+    auto operator()(std::span<const std::uint8_t> bytes) const -> Text {
         std::array<char, 256> out{};
-        auto bytes = std::bit_cast<std::array<std::uint8_t, 4>>(word);
+        std::array<std::uint8_t, 15> copy{};  // LLVM wants to be able to write
+        const auto size = std::min(bytes.size(), copy.size());
+        std::ranges::copy(bytes.first(size), copy.begin());
         Text t;
-        t.length = LLVMDisasmInstruction(context_, bytes.data(), 4, 0, out.data(), out.size());
+        t.length = LLVMDisasmInstruction(context_, copy.data(), size, 0, out.data(), out.size());
         if (t.length == 0) return t;
         std::string_view s(out.data());
-        s.remove_prefix(std::min(s.find_first_not_of(" \t"), s.size()));
-        const auto end = s.find_first_of(" \t");
-        t.mnemonic = s.substr(0, end);
-        if (end != s.npos) for (const char c : s.substr(end)) if (c != ' ' && c != '\t') t.operands.push_back(c);
+        std::size_t end = 0;
+        do {
+            s.remove_prefix(std::min(s.find_first_not_of(" \t", end), s.size()));
+            end = std::min(s.find_first_of(" \t"), s.size());
+            t.mnemonic = s.substr(0, end);
+        } while (end != s.size() && prefixes_.contains(t.mnemonic));
+        for (const char c : s.substr(end)) if (c != ' ' && c != '\t') t.operands.push_back(c);
         return t;
     }
 
 private:
     void* context_;
+    std::set<std::string_view> prefixes_;
 };
 
 /// A mismatch is what a fuzzer is for.
