@@ -165,6 +165,11 @@ enum Vector : std::uint8_t { db = 1, ud = 6, df = 8, gp = 13, ac = 17 };
 void inject(Vcpu&, std::uint8_t vector, std::optional<std::uint32_t> error = {}) noexcept;
 /// Behind an instruction of `length` bytes, and what its end does: the interrupt shadow, RF, the trap of single-stepping.
 void advance(Vcpu&, unsigned length) noexcept;
+// bind.cpp
+void set_intercepts(Vmcb&, const Vcpu&) noexcept;
+// timer.cpp
+void arm_deadline(Vcpu&) noexcept;
+void disarm_deadline(Vcpu&) noexcept;
 // walk.cpp
 /// Where a linear address is in guest-physical memory, by the guest's own tables. Nothing: it is not mapped (now).
 auto walk(Vcpu&, std::uint64_t linear) noexcept -> std::optional<GuestPhysAddr>;
@@ -180,9 +185,15 @@ struct MemoryAccess {
 auto decode_memory(Vcpu&, std::span<const std::uint8_t> bytes) noexcept -> std::optional<MemoryAccess>;
 /// Length of whatever instruction is at RIP.
 auto any_length(Vcpu&) noexcept -> std::optional<std::uint8_t>;
-// abort.cpp, call.cpp. True: v.exit() goes to the host; false: back into the guest.
+// abort.cpp, call.cpp, sysreg.cpp, interrupt.cpp. True: v.exit() goes to the host; false: back into the guest.
 auto on_nested_page_fault(Vcpu&) noexcept -> bool;
 auto on_exit(Vcpu&) noexcept -> bool;
+auto on_cpuid(Vcpu&) noexcept -> bool;
+auto on_msr(Vcpu&) noexcept -> bool;
+auto on_write_cr4(Vcpu&) noexcept -> bool;
+auto on_interrupt(Vcpu&) noexcept -> bool;
+auto done(Vcpu&) noexcept -> bool;
+auto fault(Vcpu&, std::uint8_t vector, std::optional<std::uint32_t> error = {}) noexcept -> bool;
 /// Length of the instruction at RIP, which the exit says is this one; where the hardware gives it, from there. Nothing: it is not there any more.
 auto instruction_length(Vcpu&, SystemInstruction* out = nullptr) noexcept -> std::optional<std::uint8_t>;
 

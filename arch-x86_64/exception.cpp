@@ -1,10 +1,9 @@
-// Faults given to the guest, the end of an instruction, what ends an exit, and every register by its id.
+// Faults given to the guest, the end of an instruction, and what ends an exit.
 module axvcpu.x86_64;
 import std;
 import axvcpu.result;
 import axvcpu.hal;
 import axvcpu.exit;
-import axvcpu.reg;
 import axvcpu.vm;
 
 namespace axvcpu::x86_64 {
@@ -80,69 +79,6 @@ auto Arch::fail(Vcpu& v) noexcept -> Result<void> {
 auto Arch::retry(Vcpu& v) noexcept -> Result<void> {
     if (const auto* refused = outstanding(v)) return *refused;
     v.pending.kind = Pending::Kind::none;
-    return {};
-}
-
-namespace {
-
-auto find_for(const Vcpu& v, reg::Id id) noexcept -> Result<reg::Position> {
-    const auto at = reg::find<registers>(id);
-    if (!at) return Error{Code::unknown_register, "a register of the table", 0, id.value};
-    const auto s = v.state();
-    if (s == State::running) return Error{Code::bad_state, "a vCPU that is not running", static_cast<std::uint64_t>(State::free), static_cast<std::uint64_t>(s)};
-    if (s == State::ready && v.hal->this_cpu() != v.cpu()) return elsewhere;
-    return *at;
-}
-
-/// DR0 to DR3 of a bound vCPU are in the CPU.
-auto debug_register(std::size_t row, const std::uint64_t* value) noexcept -> std::uint64_t {
-    const auto one = [&]<unsigned N>() {
-        if (value != nullptr) write_debug<N>(*value);
-        return read_debug<N>();
-    };
-    switch (row - index<"DR0">) {
-        case 0: return one.template operator()<0>();
-        case 1: return one.template operator()<1>();
-        case 2: return one.template operator()<2>();
-        default: return one.template operator()<3>();
-    }
-}
-
-}  // namespace
-
-auto Arch::get(Vcpu& v, reg::Id id, bool high) noexcept -> Result<std::uint64_t> {
-    const auto at = find_for(v, id);
-    if (!at) return at.error();
-    const auto& r = registers[at->row];
-    if (r.policy == Policy::control_block) {
-        std::uint64_t value = 0;
-        __builtin_memcpy(&value, reinterpret_cast<const unsigned char*>(v.vmcb) + r.encoding.field, r.bytes());
-        return at->row == index<"EFER"> ? value & ~efer_svme : value;
-    }
-    if (v.percpu != nullptr && r.policy == Policy::on_bind) return debug_register(at->row, nullptr);
-    if (v.percpu != nullptr && r.policy == Policy::vector && !v.switch_fp) axvcpu_fp_save(&v.context);
-    return v.context.at(*at, high);
-}
-
-auto Arch::set(Vcpu& v, reg::Id id, std::uint64_t value, bool high) noexcept -> Result<void> {
-    const auto at = find_for(v, id);
-    if (!at) return at.error();
-    const auto& r = registers[at->row];
-    if (high && r.log2_bytes <= 3) return Error{Code::bad_value, "a register of more than 8 bytes", 16, r.bytes()};
-    if (at->row == index<"FXSAVE"> && at->element == 1 && high && (value & 0xFFFF'0000) != 0)
-        return Error{Code::bad_value, "MXCSR without reserved bits: FXRSTOR would fault", 0xFFFF, value & 0xFFFF'FFFF};
-    if (r.policy == Policy::control_block) {
-        if (at->row == index<"CR0"> || at->row == index<"CR3"> || at->row == index<"CR4"> || at->row == index<"EFER">) v.flush.store(true);
-        if (at->row == index<"EFER">) value |= efer_svme;
-        __builtin_memcpy(reinterpret_cast<unsigned char*>(v.vmcb) + r.encoding.field, &value, r.bytes());
-        if (v.percpu != nullptr) v.broken = broken_rules(*v.vmcb);
-        return {};
-    }
-    if (v.percpu != nullptr && r.policy == Policy::on_bind) return debug_register(at->row, &value), Result<void>{};
-    const bool loaded = v.percpu != nullptr && r.policy == Policy::vector && !v.switch_fp;
-    if (loaded) axvcpu_fp_save(&v.context);
-    v.context.at(*at, high) = value;
-    if (loaded) axvcpu_fp_load(&v.context);
     return {};
 }
 
