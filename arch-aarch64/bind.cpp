@@ -230,11 +230,16 @@ template <bool Quick>
 template <Feature F, bool E2h>
 [[gnu::always_inline]] inline void clear_rows() noexcept {
     [&]<std::size_t... N>(std::index_sequence<N...>) __attribute__((always_inline)) {
-        (load_row<el1_rows<F>[N], E2h>(0), ...);
+        ((el1_rows<F>[N] == index<"SCTLR_EL1"> || el1_rows<F>[N] == index<"TCR_EL1"> ? void() : load_row<el1_rows<F>[N], E2h>(0)), ...);
     }(std::make_index_sequence<el1_rows<F>.size()>{});
 }
 template <bool E2h>
 [[gnu::noinline]] void clear_el1(std::uint64_t features) noexcept {
+    // Translation on and walks off: with it off, speculation could keep flat entries under the guest's VMID.
+    constexpr std::uint64_t walks_off = 1 << 7 | 1 << 23;  // EPD0, EPD1
+    load_row<index<"TCR_EL1">, E2h>(walks_off);
+    isb();
+    load_row<index<"SCTLR_EL1">, E2h>(sctlr_reset | 1);
     clear_rows<Feature::base, E2h>();
     if ((features & bit(Feature::pauth)) != 0) clear_rows<Feature::pauth, E2h>();
     if ((features & bit(Feature::ras)) != 0) clear_rows<Feature::ras, E2h>();
@@ -242,16 +247,27 @@ template <bool E2h>
 }
 
 /// Nothing of a guest stays in a CPU that it has left: neither what is secret (keys, vectors) nor what would act (active priorities).
-/// Requires: it has been saved, EL2's registers are its still. Nobody runs at EL1 or EL0 then, so 0 will do for all.
+/// Requires: it has been saved, EL2's registers are its still. Nobody runs at EL1 or EL0 then, so 0 will do for nearly all.
 void clear_guest(const Vcpu& v, const PerCpu& cpu) noexcept {
     v.has(Vcpu::host_extensions) ? clear_el1<true>(v.el2.features) : clear_el1<false>(v.el2.features);
     write<"ICH_VMCR_EL2">(0);
     write<"ICH_AP0R0_EL2">(0);
     write<"ICH_AP1R0_EL2">(0);
     if (v.has(Vcpu::more_priorities)) clear_more_priorities(cpu);
-    if (v.has(Vcpu::switch_fp)) return;  // the host's are there
+    if (v.has(Vcpu::switch_fp)) {  // the host's, but for what a callee may change
+        std::array<std::uint64_t, 10> host;
+        axvcpu_fp_save_host(host.data());
+        axvcpu_fp_clear();
+        axvcpu_fp_load_host(host.data());
+        return;
+    }
+    if (v.has(Vcpu::has_sve)) {
+        write<"ZCR_EL2">(0xF);  // all of them, however long
+        isb();
+        axvcpu_sve_clear();
+    }
     axvcpu_fp_clear();
-    if (v.has(Vcpu::has_sve)) axvcpu_sve_clear();
+    if (v.has(Vcpu::has_sve)) write<"ZCR_EL2">(cpu.host_zcr);
 }
 
 /// A vCPU that has been saved is nobody's: after a terminal exit it is off.

@@ -234,6 +234,9 @@ void drop_interrupts(Vcpu& v) noexcept {
             const auto n = static_cast<unsigned>(std::countr_zero(used));
             c.retire(c.self, v.id(), v.lr[n], ListRegister{v.saved_lr[n]}.is(ListRegister::pending), false);
         }
+        // Taken away is not ended: of that nobody is told.
+        if (std::uint32_t id = 0; c.ended != nullptr) while (c.ended(c.self, v.id(), id)) {}
+        v.mailbox().drop(Event::ended);
         if (v.has(Vcpu::timer_linked)) c.line(c.self, v.id(), virtual_timer, false);
         if (v.physical_line) c.line(c.self, v.id(), 30, false);
         // What is pending there has to be taken again. Nothing is posted for nothing: it would keep a suspended vCPU from sleeping.

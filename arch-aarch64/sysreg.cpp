@@ -126,6 +126,7 @@ namespace {
 /// A register of a bound vCPU's that this CPU holds: all of EL1's go through memory, as at a switch. `value`: what it becomes.
 void through_memory(Vcpu& v, std::uint64_t& in_context, const std::uint64_t* value) noexcept {
     const auto daif = mask_interrupts();
+    resume_guest_timer(v);  // so that CNTV_CTL_EL0.ISTATUS is the hardware's
     save_el1(v);
     if (value != nullptr) in_context = *value;
     load_el1_again(v);
@@ -182,7 +183,11 @@ auto Arch::set(Vcpu& v, reg::Id id, std::uint64_t value, bool high) noexcept -> 
     else v.context.at(*at) = value;
     if (at->row == index<"CNTP_CTL_EL0">) v.set(Vcpu::physical_timer_on, (value & 3) == 1 || v.physical_line);  // a line that is up comes down at the next entry
     if (v.percpu == nullptr) return {};
-    if (r.policy == Policy::trapped) load_debug(v);  // it may be one of those
+    if (r.policy == Policy::trapped) {  // it may be one of those of debugging
+        const auto daif = mask_interrupts();
+        load_debug(v);
+        restore_interrupts(daif);
+    }
     if (r.policy == Policy::vector && !v.has(Vcpu::switch_fp)) load_fp(v);
     return {};
 }

@@ -116,7 +116,8 @@ namespace {
         if (!access) return fault_exit(v, addr, false, write, static_cast<std::uint8_t>(instruction_length(*insn)));
         // What was read must be what trapped: another vCPU may have rewritten it. Direction and address are all that the hart told us.
         const auto target = decode_target(*insn);
-        const auto offset = v.context.get<"stval">() - (v.x(target.base) + static_cast<std::uint64_t>(std::int64_t{target.offset}));
+        const auto stval = v.context.get<"stval">();  // 0 where the hart does not tell
+        const auto offset = stval == 0 ? 0 : stval - (v.x(target.base) + static_cast<std::uint64_t>(std::int64_t{target.offset}));
         if (access->write != (cause == cause::store_guest_page) || offset >= access->bytes) return false;
         if (offset != 0) return fault_exit(v, addr, false, write, access->length);  // its first byte was memory
     }
@@ -174,7 +175,7 @@ auto on_guest_page_fault(Vcpu& v, std::uint64_t cause) noexcept -> bool {
 }
 
 auto on_memory_fault(Vcpu& v, GuestPhysAddr addr, std::uint64_t virt, bool on_walk, bool write) noexcept -> bool {
-    keep(v, {write ? cause::store_guest_page : cause::load_guest_page, virt, addr.value >> 2, 0});
+    keep(v, {write && !on_walk ? cause::store_guest_page : cause::load_guest_page, virt, addr.value >> 2, 0});
     return fault_exit(v, addr, on_walk, write, 4);
 }
 

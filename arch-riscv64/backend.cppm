@@ -243,7 +243,7 @@ private:
     static auto complete_other(Vcpu&, std::uint64_t value) noexcept -> const Error*;
     static auto complete_rare(Vcpu&, std::uint64_t value) noexcept -> const Error*;
     static auto retry_other(Vcpu&) noexcept -> const Error*;
-    static auto restart(Vcpu&, GuestPhysAddr entry, std::uint64_t arg) noexcept -> Result<void>;  ///< reset() but for the interrupt file
+    static auto restart(Vcpu&, GuestPhysAddr entry, std::uint64_t arg, bool forget) noexcept -> Result<void>;  ///< reset(); `forget`: interrupts, too
     static void power_up(Vcpu&) noexcept;
     static auto admit(Vcpu&, PerCpu&, CpuId here, const Vcpu* leaves, bool ready) noexcept -> Result<void>;
     static auto switch_any(Vcpu& from, Vcpu& to, CpuId here, bool ready) noexcept -> bool;

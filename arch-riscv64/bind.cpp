@@ -143,7 +143,7 @@ void clear_guest(const Vcpu& v, const PerCpu& cpu) noexcept {
     each_row<Feature::base>(context, clear);
     if (cpu.has(Feature::aia)) each_row<Feature::aia>(context, clear);
     if (v.has(Vcpu::has_sstc)) write<"vstimecmp">(no_deadline);
-    if (v.has(Vcpu::switch_fp)) return;  // the host's are there
+    if (v.has(Vcpu::switch_fp)) return;  // run() has the host's there again
     with_fp([&] {
         axvcpu_fp_clear();
         if (v.has(Vcpu::has_vector)) axvcpu_vector_clear();

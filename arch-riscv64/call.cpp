@@ -55,6 +55,7 @@ auto read_mask(Vcpu& v, SbiCall& c) noexcept -> std::optional<bool> {
 auto send_ipi(Vcpu& v, const SbiCall& c) noexcept -> SbiError {
     return for_each_hart(v, c.mask, c.mask_base, [](Vcpu& self, Vcpu& target, std::uint32_t) {
         if (&target == &self) return set_bits<"hvip">(interrupt_bits::vs_software);
+        if (target.power() == Power::off) return;  // a stopped hart takes none; one that is to start does
         target.software_interrupt.store(true);
         self.vm().notify(target.id(), Event::interrupt);
     }, 0);
@@ -158,6 +159,7 @@ auto console_buffer(Vcpu& v, const SbiCall& c) noexcept -> bool {
         }
         case Kind::hart_start: return start(v, c);
         case Kind::hart_stop:
+            v.software_interrupt = false;  // what it was sent is not for what starts next
             v.power_down();  // from here on another vCPU may start this one again
             v.end();
             v.exit() = exit::CpuDown{};

@@ -70,7 +70,7 @@ void Arch::power_up(Vcpu& v) noexcept {
     const auto compare = v.context.get<"vstimecmp">(), soft = v.timer_at, pending = v.context.get<"hvip">();
     const bool suspended = v.suspended;
     const auto fits = v.fits;
-    static_cast<void>(restart(v, entry, arg));
+    static_cast<void>(restart(v, entry, arg, false));
     v.fits = fits;  // hvip is kept, so nothing has to be looked at anew
     v.suspended = suspended;  // until it runs
     v.set(Vcpu::resumes, suspended);

@@ -121,7 +121,10 @@ void transfer_fp(Vcpu& v, bool to_hart) noexcept {
             if (vectors) axvcpu_vector_load(&v.context, v.vector_state.data());
         } else {
             axvcpu_fp_save(&v.context);
-            if (vectors) axvcpu_vector_save(&v.context, v.vector_state.data());
+            if (vectors) {
+                axvcpu_vector_save(&v.context, v.vector_state.data());
+                write<"vstart">(v.context.get<"vstart">());  // the guest stays in the hart and goes on where it was
+            }
         }
     });
     if (to_hart) v.context.raw<"sstatus">() |= sstatus::fs | (vectors ? sstatus::vs : 0);

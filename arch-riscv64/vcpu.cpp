@@ -44,7 +44,7 @@ auto Arch::check(const Vm& vm, const CreateConfig& c) noexcept -> Result<void> {
     return {};
 }
 
-auto Arch::restart(Vcpu& v, GuestPhysAddr entry, std::uint64_t arg) noexcept -> Result<void> {
+auto Arch::restart(Vcpu& v, GuestPhysAddr entry, std::uint64_t arg, bool forget) noexcept -> Result<void> {
     const auto s = v.state();
     if (s == State::running || s == State::ready) return Vcpu::bad_state("a vCPU that is not bound", State::free, s);
     if (entry.value % 2 != 0) return Error{Code::misaligned, "an entry point that is a multiple of 2", 2, entry.value};
@@ -59,6 +59,10 @@ auto Arch::restart(Vcpu& v, GuestPhysAddr entry, std::uint64_t arg) noexcept -> 
     v.work = 0;
     v.last_cpu = CpuId{~0u};  // it finds no translations and no instructions of before
     std::ranges::fill(v.vector_state, std::byte{});
+    if (forget) {  // before anybody can see that it is on: what comes then is for what it is now
+        v.file.clear();
+        v.software_interrupt = false;
+    }
     v.mailbox_.unblock();
     v.power_.store(Power::on, std::memory_order_release);
     v.state_.store(State::free, std::memory_order_release);
@@ -66,11 +70,7 @@ auto Arch::restart(Vcpu& v, GuestPhysAddr entry, std::uint64_t arg) noexcept -> 
 }
 
 auto Arch::reset(Vcpu& v, GuestPhysAddr entry, std::uint64_t arg) noexcept -> Result<void> {
-    auto ok = restart(v, entry, arg);
-    if (!ok) return ok;
-    v.file.clear();
-    v.software_interrupt = false;  // sent to what it was before
-    return ok;
+    return restart(v, entry, arg, !v.start_requested());  // a hart that another one starts has been sent interrupts since, perhaps
 }
 
 /// The triggers of a hart are its firmware's: of debugging there are breakpoint instructions alone.
@@ -123,6 +123,7 @@ void enter(Vcpu& v) noexcept { static_cast<void>(v.has(Vcpu::fast_hook) ? axvcpu
     load_fp(v);
     enter(v);
     save_fp(v);
+    if (v.has(Vcpu::has_vector)) with_fp([] { write<"vstart">(0); });  // where the calling convention has it
     axvcpu_fp_load_host(v.host_fp.data());
 }
 

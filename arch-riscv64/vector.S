@@ -25,7 +25,6 @@ axvcpu_vector_save:
     vs8r.v  v16, (a1)
     add     a1, a1, a2
     vs8r.v  v24, (a1)
-    csrw    vstart, t0                      // the guest goes on where it was, when it stays in the hart
     ret
 
 /// void axvcpu_vector_load(const Context*, const void* registers). Clobbers: t0, t1, a1, a2, all of the vector state.

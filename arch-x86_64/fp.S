@@ -21,8 +21,9 @@ axvcpu_fp_clear:
     .irp    n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15
     pxor    %xmm\n, %xmm\n
     .endr
-    movl    $0x1F80, -4(%rsp)
-    ldmxcsr -4(%rsp)
+    pushq   $0x1F80
+    ldmxcsr (%rsp)
+    addq    $8, %rsp
     ret
 
 /// void axvcpu_fp_save_host(void* area), axvcpu_fp_load_host: MXCSR and the x87 control word, which a callee must keep, for a host that

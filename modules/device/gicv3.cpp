@@ -232,7 +232,7 @@ void Gicv3::retire(std::uint32_t vcpu, std::uint32_t id, bool pending, bool acti
     b->listed.fetch_and(~bit);
     if (!pending && !active && (b->told.load(relaxed) & bit) != 0) [[unlikely]] {
         cpus_[vcpu].ended[id / 32 - 1].fetch_or(bit);
-        vm_->notify(vcpu, Event::ended);
+        if (auto* v = vm_->vcpu(vcpu); v != nullptr) static_cast<void>(v->post(Event::ended));  // itself: nobody to kick or to wake
     }
     // It may be deliverable at once: by this vCPU, or by the one that it has been routed to meanwhile. Who made it pending while it
     // was listed did so before this look, or has set the work bit after it.

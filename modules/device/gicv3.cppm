@@ -27,7 +27,8 @@ public:
     /// An SPI's line goes up or down (level), or an edge comes (`level` true). Any context. Ids outside the SPIs do nothing.
     void set_line(std::uint32_t spi, bool level) noexcept;
 
-    /// From now on (or no longer) run() of the vCPU that ends this SPI leaves with exit::EndOfInterrupt. Any context.
+    /// From its next delivery on (or no longer) run() of the vCPU that ends this SPI leaves with exit::EndOfInterrupt. One that a vCPU
+    /// holds when it is turned off or reset has no end. Any context.
     void tell_end(std::uint32_t spi, bool wanted) noexcept;
 
     // What InterruptController asks for.

@@ -42,11 +42,9 @@ void Plic::complete(Context& c, std::uint32_t source) noexcept {
     if (source == 0 || source >= sources) return;
     const auto bit = 1u << source % 32;
     if ((c.enabled[source / 32].load(std::memory_order_relaxed) & bit) == 0) return;  // the specification ignores such an end
-    if ((told_[source / 32].load(std::memory_order_relaxed) & bit) != 0 && (claimed_[source / 32].load() & bit) != 0) {
-        c.ended[source / 32].fetch_or(bit);
-        vm_->notify(static_cast<std::uint32_t>(&c - contexts_.data()), Event::ended);
-    }
-    let_go(source);
+    if (!let_go(source) || (told_[source / 32].load(std::memory_order_relaxed) & bit) == 0) return;
+    c.ended[source / 32].fetch_or(bit);
+    vm_->notify(static_cast<std::uint32_t>(&c - contexts_.data()), Event::ended);
 }
 
 void Plic::tell_end(std::uint32_t source, bool wanted) noexcept {
@@ -71,11 +69,12 @@ auto Plic::ended(std::uint32_t vcpu, std::uint32_t& id) noexcept -> bool {
 }
 
 /// Nobody has claimed it any more: its line, if it is high, makes it pending. A line that went up while it was claimed is seen here.
-void Plic::let_go(std::uint32_t source) noexcept {
+auto Plic::let_go(std::uint32_t source) noexcept -> bool {
     const auto bit = 1u << source % 32;
-    claimed_[source / 32].fetch_and(~bit);
+    const bool claimed = (claimed_[source / 32].fetch_and(~bit) & bit) != 0;
     if ((level_[source / 32].load() & bit) != 0) pending_[source / 32].fetch_or(bit);
     if ((pending_[source / 32].load() & bit) != 0) changed(source);
+    return claimed;
 }
 
 void Plic::set_line(std::uint32_t source, bool level) noexcept {

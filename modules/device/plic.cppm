@@ -44,7 +44,7 @@ private:
     auto best(const Context&) const noexcept -> std::uint32_t;
     auto claim(Context&) noexcept -> std::uint32_t;
     void complete(Context&, std::uint32_t source) noexcept;
-    void let_go(std::uint32_t source) noexcept;
+    auto let_go(std::uint32_t source) noexcept -> bool;  // false: nobody had claimed it
     void changed(std::uint32_t source) noexcept;
     auto context_register(std::uint64_t offset, DeviceAccess&) noexcept -> std::uint32_t;
     auto enable_register(std::uint64_t offset, DeviceAccess&) noexcept -> std::uint32_t;

@@ -94,7 +94,7 @@ public:
 
     /// Maps `size` bytes. Uses the largest blocks that fit. Errors: misaligned, bad_value (beyond the address space; no permission
     /// at all, where an entry cannot say so), exists
-    /// (something is mapped there; what was mapped before it stays), no_frame.
+    /// (something is mapped there; what was mapped before it stays, be it part of a block), no_frame.
     auto map(GuestPhysAddr from, HostPhysAddr to, std::uint64_t size, Permissions, MemoryType) noexcept -> Result<void>;
     /// Removes what is mapped in the range; a hole in it is no error. The frames are free when what it gives has been waited for. Errors:
     /// misaligned, bad_value, no_frame (a block had to be split; what comes before it is removed).

@@ -130,7 +130,9 @@ inline constexpr reg::Id host_owned_id = arch::registers[arch::index<"HCR_EL2">]
 // For "after an unbinding ...": a row of the table as the CPU has it, and what is there when no vCPU is bound.
 template <std::size_t I> auto cold_register() -> std::uint64_t { return (arch::read<"HCR_EL2">() >> 34 & 1) != 0 ? arch::read_row<I, true>() : arch::read_row<I, false>(); }
 inline auto given_back(std::string_view name) -> bool { return name == "ZCR_EL1"; }  // out of reach where the host has SVE trapped
-inline auto after_unbind(std::string_view) -> std::uint64_t { return 0; }
+inline auto after_unbind(std::string_view name) -> std::uint64_t {  // translation on, walks off
+    return name == "SCTLR_EL1" ? arch::sctlr_reset | 1 : name == "TCR_EL1" ? 1 << 7 | 1 << 23 : 0;
+}
 inline constexpr std::size_t vector_words = 64;
 [[gnu::always_inline]] inline void read_vectors(std::uint64_t* to) {
     asm volatile(".irp n,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31\nstr q\\n, [%0, #16 * \\n]\n.endr" ::"r"(to) : "memory");
