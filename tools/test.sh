@@ -79,8 +79,9 @@ level_build() {
   check "a mistyped level is refused" mistyped sytem system
   check "a mistyped architecture is refused" mistyped x86-64 x86_64
   check "what the command line refuses" "$root/test/cli.sh" bad
-  check "how a run ends" "$root/test/cli.sh" stop
-  check "gdb stops at the guest's first instruction" "$root/test/debug.sh" aarch64 riscv64
+  # Not in the gate: where SIGINT is ignored from the start (a job in the background) its Ctrl-C has no effect.
+  [ -z "$full" ] || check "how a run ends" "$root/test/cli.sh" stop
+  [ -z "$full" ] || check "gdb stops at the guest's first instruction" "$root/test/debug.sh" aarch64 riscv64
   check "incremental builds" "$root/test/budget/incremental.sh" "$root/build/aarch64"
   check "recipes are the code that is tested" python3 "$root/tools/recipes.py" --check
   check "sources compile as C++23" "$root/tools/build.sh" "$root/build/host-c++23" --native-file "$root/cross/native.ini" -Dcpp_std=c++23 -Dtests=false
