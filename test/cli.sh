@@ -134,6 +134,9 @@ interrupted() {
 }
 
 stop() {
+  # A job in the background has SIGINT ignored from the start, and so have its children: it would wait for ever.
+  local ignored; ignored=$(awk '/^SigIgn/ {print $2}' /proc/self/status)
+  ((16#${ignored: -1} & 2)) && { result "Ctrl-C" "SIGINT is ignored here: run this in the foreground"; return; }
   printf '\0\0\0\x14' >"$work/forever"   # b .
   local cache before i
   cache=$("$root/tools/setup.sh" where sysroot aarch64) cache=${cache%/*}
