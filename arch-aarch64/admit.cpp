@@ -57,9 +57,7 @@ void work_out(Vcpu& v, const PerCpu& cpu) noexcept {
 
 /// Whether this vCPU can run on this CPU, which `leaves` may be about to leave. What is found holds until one of them is changed: bind() comes here once for each pair.
 auto fit(const Vcpu& v, const PerCpu& cpu, CpuId here, const Vcpu* leaves) noexcept -> Result<void> {
-    if (!cpu.enabled) return Error{Code::bad_state, "an enabled CPU"};
-    if (here != cpu.id) return Error{Code::wrong_cpu, "the CPU that this object enabled", static_cast<std::uint64_t>(cpu.id), static_cast<std::uint64_t>(here)};
-    if (cpu.bound != leaves) return Error{Code::bad_state, "a CPU on which no other vCPU is bound"};
+    if (auto ok = VcpuCore::fit_cpu(cpu.enabled, cpu.id, here, cpu.bound != leaves); !ok) return ok;
     const auto& vm = v.machine();
     const bool ended = leaves != nullptr && leaves->pending.kind == Pending::Kind::terminal;  // it owns nothing any more
     if (cpu.trusted != nullptr && cpu.trusted != &v && !(ended && cpu.trusted == leaves))

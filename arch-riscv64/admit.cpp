@@ -19,9 +19,7 @@ auto delegated(const Vcpu& v) noexcept -> std::uint64_t {
 namespace {
 /// Whether this vCPU can run on this hart, which `leaves` may be about to leave. What is found holds until one of them is changed: bind() comes here once for each pair.
 auto fit(const Vcpu& v, const PerCpu& cpu, CpuId here, const Vcpu* leaves) noexcept -> Result<void> {
-    if (!cpu.enabled) return Error{Code::bad_state, "an enabled CPU"};
-    if (here != cpu.id) return Error{Code::wrong_cpu, "the CPU that this object enabled", static_cast<std::uint64_t>(cpu.id), static_cast<std::uint64_t>(here)};
-    if (cpu.bound != leaves) return Error{Code::bad_state, "a CPU on which no other vCPU is bound"};
+    if (auto ok = VcpuCore::fit_cpu(cpu.enabled, cpu.id, here, cpu.bound != leaves); !ok) return ok;
     const auto& vm = v.machine();
     if (vm.stage2 == nullptr) return Error{Code::no_stage2, "a VM with stage-2 tables"};
     const auto levels = vm.stage2->levels();

@@ -13,9 +13,7 @@ namespace {
 
 /// Whether this vCPU can run on this CPU, which `leaves` may be about to leave.
 auto fit(const Vcpu& v, const PerCpu& cpu, CpuId here, const Vcpu* leaves) noexcept -> Result<void> {
-    if (!cpu.enabled) return Error{Code::bad_state, "an enabled CPU"};
-    if (here != cpu.id) return Error{Code::wrong_cpu, "the CPU that this object enabled", static_cast<std::uint64_t>(cpu.id), static_cast<std::uint64_t>(here)};
-    if (cpu.bound != leaves) return Error{Code::bad_state, "a CPU on which no other vCPU is bound"};
+    if (auto ok = VcpuCore::fit_cpu(cpu.enabled, cpu.id, here, cpu.bound != leaves); !ok) return ok;
     const auto& vm = v.machine();
     if (vm.stage2 == nullptr) return Error{Code::no_stage2, "a VM with stage-2 tables"};
     if ((cpu.capabilities.levels_mask >> vm.stage2->levels() & 1) == 0)

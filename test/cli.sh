@@ -134,9 +134,6 @@ interrupted() {
 }
 
 stop() {
-  # A job in the background has SIGINT ignored from the start, and so have its children: it would wait for ever.
-  local ignored; ignored=$(awk '/^SigIgn/ {print $2}' /proc/self/status)
-  ((16#${ignored: -1} & 2)) && { result "Ctrl-C" "SIGINT is ignored here: run this in the foreground"; return; }
   printf '\0\0\0\x14' >"$work/forever"   # b .
   local cache before i
   cache=$("$root/tools/setup.sh" where sysroot aarch64) cache=${cache%/*}
@@ -155,5 +152,8 @@ stop() {
 }
 
 export AX_ROOT=$root AX_CACHE=${AX_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/axvcpu}
+# A job in the background has SIGINT ignored from the start, and no shell of it could trap what is sent here: a guest would run for ever.
+ignored=$(awk '/^SigIgn/ {print $2}' /proc/self/status)
+! ((16#${ignored: -1} & 2)) || exec env --default-signal=INT "$0" "$@"
 case ${1:-} in bad) bad_input ;; stop) stop ;; '') bad_input; stop ;; *) echo "usage: cli.sh [bad|stop]" >&2; exit 2 ;; esac
 exit $bad

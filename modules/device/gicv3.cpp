@@ -73,16 +73,7 @@ void Gicv3::tell_end(std::uint32_t spi, bool wanted) noexcept {
 }
 
 auto Gicv3::ended(std::uint32_t vcpu, std::uint32_t& id) noexcept -> bool {
-    if (vcpu >= vcpus_) return false;
-    for (std::uint32_t w = 0; w < spi_words; ++w) {
-        auto& word = cpus_[vcpu].ended[w];
-        if (const auto ids = word.load(); ids != 0) {
-            id = first_spi + 32 * w + static_cast<std::uint32_t>(std::countr_zero(ids));
-            word.fetch_and(~(ids & -ids));
-            return true;
-        }
-    }
-    return false;
+    return vcpu < vcpus_ && take_lowest(cpus_[vcpu].ended, first_spi, id);
 }
 
 void Gicv3::line(std::uint32_t vcpu, std::uint32_t id, bool high) noexcept {

@@ -56,16 +56,7 @@ void Plic::tell_end(std::uint32_t source, bool wanted) noexcept {
 }
 
 auto Plic::ended(std::uint32_t vcpu, std::uint32_t& id) noexcept -> bool {
-    if (vcpu >= harts_) return false;
-    for (std::uint32_t w = 0; w < words; ++w) {
-        auto& word = contexts_[vcpu].ended[w];
-        if (const auto ids = word.load(); ids != 0) {
-            id = 32 * w + static_cast<std::uint32_t>(std::countr_zero(ids));
-            word.fetch_and(~(ids & -ids));
-            return true;
-        }
-    }
-    return false;
+    return vcpu < harts_ && take_lowest(contexts_[vcpu].ended, 0, id);
 }
 
 /// Nobody has claimed it any more: its line, if it is high, makes it pending. A line that went up while it was claimed is seen here.

@@ -52,6 +52,19 @@ concept HandsOverInterrupts = InterruptController<T> && requires(T& c, const exi
     { c.line(vcpu, std::uint32_t{}, bool{}) } noexcept;          ///< a private line of a vCPU goes up or down
 };
 
+/// Of interrupts that are noted as bits of words, from number `first` on: takes the lowest. Whoever else sets bits meanwhile loses none.
+inline auto take_lowest(std::span<std::atomic<std::uint32_t>> words, std::uint32_t first, std::uint32_t& id) noexcept -> bool {
+    for (auto& word : words) {
+        if (const auto ids = word.load(); ids != 0) {
+            word.fetch_and(~(ids & -ids));
+            id = first + static_cast<std::uint32_t>(std::countr_zero(ids));
+            return true;
+        }
+        first += 32;
+    }
+    return false;
+}
+
 /// A controller that can be asked to tell of an interrupt's end. It posts Event::ended to the vCPU that has ended one.
 template <class T>
 concept TellsEndOfInterrupt = InterruptController<T> && requires(T& c, std::uint32_t vcpu, std::uint32_t& id) {

@@ -11,6 +11,13 @@ auto VcpuCore::refuse_switch(CpuId here) noexcept -> bool {
     return here != cpu() ? refuse_elsewhere(here) : refuse(bad_state("a vCPU that is not inside run()", State::ready, State::running));
 }
 
+auto VcpuCore::fit_cpu(bool enabled, CpuId cpu, CpuId here, bool taken) noexcept -> Result<void> {
+    if (!enabled) return Error{Code::bad_state, "an enabled CPU"};
+    if (here != cpu) return Error{Code::wrong_cpu, "the CPU that this object enabled", static_cast<std::uint64_t>(cpu), static_cast<std::uint64_t>(here)};
+    if (taken) return Error{Code::bad_state, "a CPU on which no other vCPU is bound"};
+    return {};
+}
+
 auto VcpuCore::leave_for(std::uint32_t events) noexcept -> bool {
     constexpr auto kick = static_cast<std::uint32_t>(Event::kick), ended = static_cast<std::uint32_t>(Event::ended);
     if ((events & (kick | ended)) == 0) return false;

@@ -86,6 +86,8 @@ public:
     /// Says why; false.
     inline auto refuse(const Error& e) noexcept -> bool { return refusal_ = e, false; }
 
+    /// What every backend asks before a vCPU may be bound: the CPU is enabled, is this one (`here`), and has no other vCPU on it (`taken`).
+    static auto fit_cpu(bool enabled, CpuId cpu, CpuId here, bool taken) noexcept -> Result<void>;
     /// Of events that were taken, what run() leaves with; false: nothing. One of two waits for the next run().
     auto leave_for(std::uint32_t events) noexcept -> bool;
 

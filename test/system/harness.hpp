@@ -1,5 +1,6 @@
 // "This guest code, this memory, these registers: run, expect this exit." One VM of up to four vCPUs in the image.
 #pragma once
+#include <catch2/catch_test_macros.hpp>
 import std;
 import axvcpu;
 import axvcpu.arch;
@@ -136,6 +137,16 @@ inline auto wanted(std::string_view name, unsigned in_the_gate) -> unsigned {
         if ((at == 0 || line[at - 1] == ' ') && line.substr(at + name.size()).starts_with('='))
             std::from_chars(line.data() + at + name.size() + 1, line.data() + line.size(), n);
     return n;
+}
+
+/// Runs until the guest leaves, which has to be with a T. A guest that never leaves fails, and does not hang.
+template <class T>
+auto leaves(Vcpu<Host>::Bound& b) -> T {
+    const auto e = b.run(runtime::now() + 30 * runtime::frequency());
+    REQUIRE(e);
+    INFO("left with " << exit_names[e->index()]);
+    REQUIRE(e->is<T>());
+    return *e->get<T>();
 }
 
 /// Register ids by name.

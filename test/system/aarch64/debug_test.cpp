@@ -5,14 +5,6 @@
 using namespace harness;
 
 namespace {
-template <class T>
-auto leaves(Vcpu<Host>::Bound& b) -> T {
-    const auto e = b.run();
-    REQUIRE(e);
-    INFO("exit " << exit_names[e->index()]);
-    REQUIRE(e->is<T>());
-    return *e->get<T>();
-}
 constexpr std::uint64_t ec(std::uint64_t syndrome) { return syndrome >> 26; }
 }  // namespace
 

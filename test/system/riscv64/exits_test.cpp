@@ -4,17 +4,6 @@
 
 using namespace harness;
 
-namespace {
-/// The exit of one run, as a T.
-template <class T> auto leaves(Vcpu<Host>::Bound& b) -> T {
-    const auto e = b.run(runtime::now() + 30 * runtime::frequency());  // a guest that never leaves fails, and does not hang
-    REQUIRE(e);
-    INFO("left with " << exit_names[e->index()]);
-    REQUIRE(e->is<T>());
-    return *e->get<T>();
-}
-}  // namespace
-
 GUEST(two_calls, "li a7, 0x0A000000\nli a6, 7\nli a0, 1\nli a1, 2\nli a2, 3\nli a3, 4\nli a4, 5\nli a5, 6\necall\nmv a2, a1\nmv a1, a0\nli a0, 99\nli a6, 0\necall\n");
 
 TEST_CASE("a hypercall carries its arguments, completes with a value, and moves on by one instruction", "[call]") {
