@@ -7,17 +7,6 @@ import axvcpu.fmt;
 
 using namespace harness;
 
-namespace {
-template <class T>
-auto leaves(Vcpu<Host>::Bound& b) -> T {
-    const auto e = b.run();
-    REQUIRE(e);
-    INFO("exit " << exit_names[e->index()]);
-    REQUIRE(e->is<T>());
-    return *e->get<T>();
-}
-}  // namespace
-
 GUEST(call_guest, "mov $0xC0DE, %eax\nmov $1, %edi\nmov $2, %esi\nmov $6, %r9d\nvmmcall\nmov %rax, %rdi\n" REPORT);
 
 TEST_CASE("a hypercall carries its arguments, completes with a value, and moves on by its length", "[call]") {
