@@ -104,7 +104,7 @@ auto decode_from_memory(Vcpu& v, Esr esr, GuestPhysAddr addr, Exit& out) noexcep
         if (untagged(far - first) != 0) return fault_exit(v, esr, addr, out);  // its first part was memory: not all of it is a device's
     }
     if ((addr.value & 0xFFF) + bytes > 0x1000) return fault_exit(v, esr, addr, out);
-    if (insn->access[0].vector && !v.has(Vcpu::switch_fp)) save_fp(v);
+    if (insn->access[0].vector) fp_to_memory(v);
     v.pending = {.kind = Pending::Kind::mmio, .length = 4, .addr = addr, .insn = *insn};
     return next_part(v, out);
 }

@@ -32,19 +32,18 @@ auto hcr(const Vm& vm, const PerCpu& cpu) noexcept -> std::uint64_t {
 /// What bind() has to know of a vCPU and a CPU that the guest cannot change. Requires: they fit.
 void work_out(Vcpu& v, const PerCpu& cpu) noexcept {
     const auto& vm = v.machine();
-    v.usual_work = (cpu.hal->host_fp == HostFp::per_exit ? Vcpu::switch_fp : 0) | (vm.policy().hypercalls ? 0 : Vcpu::calls_refused) |
+    v.usual_work = (cpu.hal->host_fp == HostFp::per_exit ? Vcpu::switch_fp | Vcpu::fp_apart : 0) | (vm.policy().lazy_fp ? Vcpu::fp_apart : 0) | (vm.policy().hypercalls ? 0 : Vcpu::calls_refused) |
                    (cpu.e2h ? Vcpu::host_extensions : 0) | (vm.passthrough_timer ? Vcpu::guest_owns_timer : 0) | (vm.passthrough_interrupts ? Vcpu::guest_owns_interrupts : 0) |
                    (v.fast_exit != nullptr ? Vcpu::fast_hook : 0) | (v.debug.step ? Vcpu::host_steps : 0) |
                    (v.debug.active ? Vcpu::host_debugs : 0) | (cpu.has_mpam ? Vcpu::partitioned : 0) | (cpu.priority_words > 1 ? Vcpu::more_priorities : 0);
-    const bool sve = cpu.vector_length != 0 && !v.vector_state.empty();
+    const bool sve = cpu.vector_length != 0 && !v.vector_state.empty(), lazy = vm.policy().lazy_fp;
     if (sve) {
         v.usual_work |= Vcpu::has_sve;
         v.vector_length = cpu.vector_length;
     }
     v.id_registers = cpu.id_registers[sve].data();
     v.el2.mdcr = debug_routing(cpu, v.debug);
-    // SME, trace and the activity monitors trap, SVE where the guest has none; FP does not.
-    v.el2.cptr = cpu.e2h ? 1u << 30 | 1u << 28 | 3u << 20 | (sve ? 3u << 16 : 0) : 1u << 30 | 1u << 20 | (sve ? 0x32FF : 0x33FF);
+    v.el2.cptr = cptr(cpu.e2h, !lazy, sve && !lazy);
     // EL1's physical counter and timer: the guest's only when passed through. The fields move by 10 with E2H.
     v.el2.cnthctl = vm.passthrough_timer ? (cpu.e2h ? std::uint64_t{3} << 10 : 3) : 0;
     v.el2.vtcr = vtcr(vm.stage2->levels(), vm.stage2->address_bits(), cpu.parange, cpu.vmid_bits);
@@ -52,7 +51,7 @@ void work_out(Vcpu& v, const PerCpu& cpu) noexcept {
     v.el2.cntvoff = vm.counter_offset;
     v.el2.vttbr = vm.stage2->root().value;
     v.el2.hcr = hcr(vm, cpu);
-    v.el2.features = cpu.capabilities.features & (bit(Feature::pauth) | bit(Feature::ras) | (sve ? bit(Feature::sve) : 0));
+    v.el2.features = cpu.capabilities.features & (bit(Feature::pauth) | bit(Feature::ras) | (sve && !lazy ? bit(Feature::sve) : 0));
 }
 
 /// Whether this vCPU can run on this CPU, which `leaves` may be about to leave. What is found holds until one of them is changed: bind() comes here once for each pair.

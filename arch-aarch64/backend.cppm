@@ -149,10 +149,12 @@ public:
         physical_timer_on = 1 << 14,   ///< the emulated physical timer counts
         deadline_armed = 1 << 15,
         debug_loaded = 1 << 16,        ///< the CPU's debug registers are not the host's
+        fp_used = 1 << 17,             ///< floating point and vectors have been loaded at their first use, and do not trap
+        fp_apart = 1 << 18,            ///< bind and unbind leave them alone: switch_fp, or they are loaded at their first use
         lasting = list_registers | timer_linked | physical_timer_on,  ///< what outlives an unbinding
         /// What few guests or machines have, behind one test when a vCPU comes, and when it leaves.
         rare_to_load = guest_owns_timer | partitioned | guest_owns_interrupts | host_debugs | has_sve | more_priorities | list_registers | timer_linked,
-        rare_to_save = rare_to_load | physical_timer_on | deadline_armed | debug_loaded,  // the second one closes the row
+        rare_to_save = rare_to_load | physical_timer_on | deadline_armed | debug_loaded | fp_used,  // the second one closes the row
     };
     std::uint32_t work = 0;
     inline auto has(Work w) const noexcept -> bool { return (work & w) != 0; }
@@ -342,7 +344,20 @@ inline void disarm_deadline(Vcpu& v) noexcept {
 }
 auto guest_counter(const Vcpu&) noexcept -> std::uint64_t;
 auto physical_timer_deadline(const Vcpu&) noexcept -> std::uint64_t;
-// fp.cpp
+// fp.cpp. All with interrupts masked, or where no handler looks: nothing of it is the host's.
+/// CPTR_EL2: SME, trace and the activity monitors trap, and what is not `fp` or `sve`.
+constexpr auto cptr(bool e2h, bool fp, bool sve) noexcept -> std::uint64_t {
+    return e2h ? 1u << 30 | 1u << 28 | (fp ? 3u << 20 : 0) | (sve ? 3u << 16 : 0) : 1u << 30 | 1u << 20 | 0x32FF | (sve ? 0 : 1u << 8) | (fp ? 0 : 1u << 10);
+}
+/// What a bound vCPU has in floating-point and vector registers is in memory then, too, or has only been there.
+void fp_to_memory(Vcpu&) noexcept;
+/// What was changed in memory takes effect.
+void fp_from_memory(Vcpu&) noexcept;
+/// The guest has used what was not loaded. Requires: lazy_fp_traps().
+inline auto lazy_fp_traps(const Vcpu& v) noexcept -> bool { return (v.work & (Vcpu::fp_apart | Vcpu::switch_fp | Vcpu::fp_used)) == Vcpu::fp_apart; }
+void load_fp_at_first_use(Vcpu&) noexcept;
+/// As it was before their first use: saved, and trapping. Nothing where they have not been loaded by that.
+void put_fp_out(Vcpu&) noexcept;
 /// Gives V<n> a value, and clears the rest of Z<n>. Requires: the state is in memory.
 void set_vector(Vcpu&, unsigned n, std::uint64_t low, std::uint64_t high) noexcept;
 auto sve_state_bytes(std::uint32_t vector_length) noexcept -> std::uint32_t;

@@ -99,7 +99,7 @@ void load_owned_timer(Vcpu& v) noexcept {
 [[gnu::noinline]] void save_el1(Vcpu& v) noexcept { v.has(Vcpu::host_extensions) ? save_el1<true>(v) : save_el1<false>(v); }
 void load_el1_again(Vcpu& v) noexcept {
     load_el1(v);
-    if (v.has(Vcpu::has_sve)) v.has(Vcpu::host_extensions) ? load_rows<Feature::sve, true>(v.context) : load_rows<Feature::sve, false>(v.context);
+    if ((v.el2.features & bit(Feature::sve)) != 0) write_el1<"ZCR_EL1">(v.has(Vcpu::host_extensions), v.context.get<"ZCR_EL1">());
     if (v.has(Vcpu::guest_owns_timer)) load_owned_timer(v);
 }
 
@@ -136,9 +136,9 @@ namespace {
 /// Requires: V has been loaded, as that clears the rest of Z.
 [[gnu::noinline]] void load_rare(Vcpu& v) noexcept {
     if (v.has(Vcpu::partitioned)) write<"MPAM2_EL2">(std::uint64_t{3} << 48);  // TRAPMPAM0EL1, TRAPMPAM1EL1: one partition, the host's default
-    if (v.has(Vcpu::has_sve)) {
+    if ((v.el2.features & bit(Feature::sve)) != 0) {
         write<"ZCR_EL2">(0xF);  // the longest: the guest's ZCR_EL1 chooses below it. Both trap until CPTR_EL2 is in effect
-        v.has(Vcpu::host_extensions) ? load_rows<Feature::sve, true>(v.context) : load_rows<Feature::sve, false>(v.context);
+        write_el1<"ZCR_EL1">(v.has(Vcpu::host_extensions), v.context.get<"ZCR_EL1">());
         isb();
         if (!v.has(Vcpu::switch_fp)) axvcpu_sve_load(v.vector_state.data());
     }
@@ -153,7 +153,8 @@ namespace {
 }
 [[gnu::noinline]] void save_rare(Vcpu& v) noexcept {
     if (v.has(Vcpu::deadline_armed)) disarm_deadline(v);
-    if (v.has(Vcpu::has_sve)) {
+    put_fp_out(v);
+    if ((v.el2.features & bit(Feature::sve)) != 0) {
         if (!v.has(Vcpu::switch_fp)) axvcpu_sve_save(v.vector_state.data());
         write<"ZCR_EL2">(v.percpu->host_zcr);
     }
@@ -206,7 +207,7 @@ template <bool Quick>
     // After EL1's registers, so that no walk of another guest's tables comes under this tag. The entry is the ISB that ends it.
     if (flush == TlbTagDomain::Flush::tag) tlbi_vmalls12e1();
     else if (flush == TlbTagDomain::Flush::all) [[unlikely]] tlbi_alle1();
-    if ((work & Vcpu::switch_fp) == 0) axvcpu_fp_load(&v.context);
+    if ((work & Vcpu::fp_apart) == 0) axvcpu_fp_load(&v.context);
     load_interrupts(v);
     constexpr std::uint64_t ss_or_mde = 1 | 1 << 15;
     if (const auto guest = v.context.get<"MDSCR_EL1">(); (guest & ss_or_mde) != 0) [[unlikely]] load_debug(v);
@@ -223,7 +224,7 @@ template <bool Quick>
     if constexpr (!Quick) save_el1(v);
     else if ((work & Vcpu::host_extensions) != 0) save_el1<true>(v);
     else save_el1<false>(v);
-    if ((work & Vcpu::switch_fp) == 0) axvcpu_fp_save(&v.context);
+    if ((work & Vcpu::fp_apart) == 0) axvcpu_fp_save(&v.context);
     dsb();  // maintenance that the guest has begun is over before it goes on elsewhere: its own DSB would wait for that CPU's alone
 }
 
@@ -243,7 +244,6 @@ template <bool E2h>
     clear_rows<Feature::base, E2h>();
     if ((features & bit(Feature::pauth)) != 0) clear_rows<Feature::pauth, E2h>();
     if ((features & bit(Feature::ras)) != 0) clear_rows<Feature::ras, E2h>();
-    if ((features & bit(Feature::sve)) != 0) clear_rows<Feature::sve, E2h>();
 }
 
 /// Nothing of a guest stays in a CPU that it has left: neither what is secret (keys, vectors) nor what would act (active priorities).
@@ -254,20 +254,23 @@ void clear_guest(const Vcpu& v, const PerCpu& cpu) noexcept {
     write<"ICH_AP0R0_EL2">(0);
     write<"ICH_AP1R0_EL2">(0);
     if (v.has(Vcpu::more_priorities)) clear_more_priorities(cpu);
-    if (v.has(Vcpu::switch_fp)) {  // the host's, but for what a callee may change
-        std::array<std::uint64_t, 10> host;
-        axvcpu_fp_save_host(host.data());
-        axvcpu_fp_clear();
-        axvcpu_fp_load_host(host.data());
-        return;
+    // Also what another one has left that was here before, and whose vectors are not this one's to see.
+    const bool e2h = v.has(Vcpu::host_extensions), sve = cpu.vector_length != 0;
+    if (sve || v.has(Vcpu::fp_apart)) {
+        write<"CPTR_EL2">(cptr(e2h, true, sve));
+        isb();
     }
-    if (v.has(Vcpu::has_sve)) {
+    std::array<std::uint64_t, 10> host;  // what of the host's a callee may not change
+    if (v.has(Vcpu::switch_fp)) axvcpu_fp_save_host(host.data());
+    if (sve) {
         write<"ZCR_EL2">(0xF);  // all of them, however long
+        write_el1<"ZCR_EL1">(e2h, 0);
         isb();
         axvcpu_sve_clear();
     }
     axvcpu_fp_clear();
-    if (v.has(Vcpu::has_sve)) write<"ZCR_EL2">(cpu.host_zcr);
+    if (sve) write<"ZCR_EL2">(cpu.host_zcr);
+    if (v.has(Vcpu::switch_fp)) axvcpu_fp_load_host(host.data());
 }
 
 /// A vCPU that has been saved is nobody's: after a terminal exit it is off.

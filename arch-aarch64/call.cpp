@@ -134,6 +134,9 @@ auto leave_synchronous(Vcpu& v, Exit& out) noexcept -> bool {
             v.pending.length = static_cast<std::uint8_t>(esr.length());
             out = exit::Yield{};
             return true;
+        case Cause::vectors:
+            if (lazy_fp_traps(v)) return load_fp_at_first_use(v), false;
+            [[fallthrough]];
         case Cause::absent: inject_undefined(v); return false;
         case Cause::watchpoint: out = exit::Debug{esr.value, read<"FAR_EL2">()}; return true;
         case Cause::own_breakpoint:

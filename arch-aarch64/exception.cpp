@@ -80,7 +80,7 @@ auto finish_part(Vcpu& v, std::uint64_t value) noexcept -> bool {
             const auto part = narrow(value, p.access.bytes);
             if (p.access.high) set_vector(v, p.access.reg, v.context.raw<"V">(p.access.reg), part);
             else set_vector(v, p.access.reg, part, 0);
-            if (!v.has(Vcpu::switch_fp)) load_fp(v);
+            fp_from_memory(v);
         } else {
             v.set_x(p.access.reg, loaded_value(p.access, value));
         }

@@ -14,6 +14,39 @@ void set_vector(Vcpu& v, unsigned n, std::uint64_t low, std::uint64_t high) noex
     __builtin_memcpy(z, &v.context.raw<"V">(n), 16);
 }
 
+void load_fp_at_first_use(Vcpu& v) noexcept {
+    const bool sve = v.has(Vcpu::has_sve);
+    write<"CPTR_EL2">(cptr(v.has(Vcpu::host_extensions), true, sve));
+    isb();
+    if (sve) {
+        write<"ZCR_EL2">(0xF);
+        write_el1<"ZCR_EL1">(v.has(Vcpu::host_extensions), v.context.get<"ZCR_EL1">());
+        isb();
+    }
+    v.set(Vcpu::fp_used, true);
+    load_fp(v);
+}
+
+void put_fp_out(Vcpu& v) noexcept {
+    if (!v.has(Vcpu::fp_used)) return;
+    save_fp(v);
+    if (v.has(Vcpu::has_sve)) {
+        v.context.set<"ZCR_EL1">(read_el1<"ZCR_EL1">(v.has(Vcpu::host_extensions)));
+        write<"ZCR_EL2">(v.percpu->host_zcr);
+    }
+    write<"CPTR_EL2">(v.el2.cptr);
+    isb();
+    v.set(Vcpu::fp_used, false);
+}
+
+void fp_to_memory(Vcpu& v) noexcept {
+    put_fp_out(v);
+    if (!v.has(Vcpu::fp_apart)) save_fp(v);
+}
+void fp_from_memory(Vcpu& v) noexcept {
+    if (!v.has(Vcpu::fp_apart)) load_fp(v);
+}
+
 /// Z0-Z31, and P0-P15 and FFR of an eighth of that each.
 auto sve_state_bytes(std::uint32_t length) noexcept -> std::uint32_t { return 32 * length + 17 * length / 8; }
 

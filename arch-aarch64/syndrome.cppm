@@ -61,6 +61,7 @@ struct Abort {
 enum class Cause : std::uint8_t {
     call, secure_call, abort, register_access, wait, yield,
     absent,       ///< what the guest does not have: undefined for it
+    vectors,      ///< floating point, Advanced SIMD or SVE: not loaded yet, or absent
     watchpoint, breakpoint,
     own_breakpoint,  ///< a breakpoint instruction: the host's where it has asked for those
     unknown,
@@ -74,8 +75,9 @@ constexpr auto cause_of(Esr esr) noexcept -> Cause {
         case Ec::sysreg: return Cause::register_access;
         case Ec::wfx: return (esr.iss() & 1) != 0 ? Cause::yield : Cause::wait;  // TI: WFE and WFET, or WFI and WFIT
         case Ec::unknown: case Ec::cp15_mcr: case Ec::cp15_mcrr: case Ec::cp14_mcr: case Ec::cp14_ldc: case Ec::cp14_mcrr:
-        case Ec::vmrs: case Ec::fp: case Ec::sve: case Ec::sme: case Ec::pauth: case Ec::ls64: case Ec::eret: case Ec::hvc32:
+        case Ec::vmrs: case Ec::sme: case Ec::pauth: case Ec::ls64: case Ec::eret: case Ec::hvc32:
         case Ec::smc32: return Cause::absent;
+        case Ec::fp: case Ec::sve: return Cause::vectors;
         case Ec::watchpoint: return Cause::watchpoint;
         case Ec::breakpoint: case Ec::step: return Cause::breakpoint;
         case Ec::bkpt32: case Ec::brk: return Cause::own_breakpoint;

@@ -126,6 +126,7 @@ namespace {
 /// A register of a bound vCPU's that this CPU holds: all of EL1's go through memory, as at a switch. `value`: what it becomes.
 void through_memory(Vcpu& v, std::uint64_t& in_context, const std::uint64_t* value) noexcept {
     const auto daif = mask_interrupts();
+    put_fp_out(v);  // ZCR_EL1 goes with the vectors
     resume_guest_timer(v);  // so that CNTV_CTL_EL0.ISTATUS is the hardware's
     save_el1(v);
     if (value != nullptr) in_context = *value;
@@ -155,7 +156,7 @@ auto Arch::get(Vcpu& v, reg::Id id, bool high) noexcept -> Result<std::uint64_t>
     if (v.percpu != nullptr) {
         const auto policy = reg::facts<registers>[at->fact].policy;
         if (policy == Policy::on_bind) through_memory(v, v.context.at(*at), nullptr);
-        if (policy == Policy::vector && !v.has(Vcpu::switch_fp)) save_fp(v);
+        if (policy == Policy::vector) fp_to_memory(v);
     }
     // While an exit is outstanding the program counter is the instruction's own.
     return v.context.at(*at, high) - (at->row == index<"PC"> ? moved(v) : 0);
@@ -176,7 +177,7 @@ auto Arch::set(Vcpu& v, reg::Id id, std::uint64_t value, bool high) noexcept -> 
         if (mode == 0x10 && v.percpu != nullptr && !v.percpu->has(Feature::aarch32_el0))
             return Error{Code::bad_value, "PSTATE.M of a state that this CPU has: no AArch32", 0, mode};
     }
-    if (v.percpu != nullptr && r.policy == Policy::vector && !v.has(Vcpu::switch_fp)) save_fp(v);
+    if (v.percpu != nullptr && r.policy == Policy::vector) fp_to_memory(v);
     if (at->row == index<"PC">) value += moved(v);
     if (at->row == index<"V">) set_vector(v, at->element, high ? v.context.raw<"V">(at->element) : value, high ? value : v.context.raw<"V">(at->element, true));
     else if (value = (value & r.writable) | (r.reset & ~r.writable); v.percpu != nullptr && r.policy == Policy::on_bind) through_memory(v, v.context.at(*at), &value);
@@ -188,7 +189,7 @@ auto Arch::set(Vcpu& v, reg::Id id, std::uint64_t value, bool high) noexcept -> 
         load_debug(v);
         restore_interrupts(daif);
     }
-    if (r.policy == Policy::vector && !v.has(Vcpu::switch_fp)) load_fp(v);
+    if (r.policy == Policy::vector) fp_from_memory(v);
     return {};
 }
 

@@ -73,7 +73,7 @@ auto device_exit(Vcpu& v, const Access& a, GuestPhysAddr addr) noexcept -> bool 
 auto store_value(Vcpu& v, const Access& a) noexcept -> std::uint64_t {
     if (a.amo != Amo::none) return amo_result(a, v.pending.old, v.x(a.source));
     if (!a.fp) return narrow(v.x(a.reg), a.bytes);
-    if (!v.has(Vcpu::switch_fp)) with_fp([&] { axvcpu_fp_save(&v.context); });
+    if (!v.has(Vcpu::fp_elsewhere)) with_fp([&] { axvcpu_fp_save(&v.context); });
     return narrow(v.context.get<"f">(a.reg), a.bytes);
 }
 

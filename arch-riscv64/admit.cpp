@@ -13,7 +13,8 @@ namespace axvcpu::riscv64 {
 /// Everything that a guest handles itself: misaligned, access and page faults, illegal instructions, its own calls; breakpoints where the
 /// host does not want them.
 auto delegated(const Vcpu& v) noexcept -> std::uint64_t {
-    return 1 << 0 | 1 << 1 | 1 << 2 | (v.host_breakpoints ? 0 : 1 << 3) | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 12 | 1 << 13 | 1 << 15;
+    // While floating point is not loaded, its use is an illegal instruction.
+    return 1 << 0 | 1 << 1 | (v.vm().policy().lazy_fp ? 0 : 1 << 2) | (v.host_breakpoints ? 0 : 1 << 3) | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 12 | 1 << 13 | 1 << 15;
 }
 
 namespace {
@@ -39,7 +40,7 @@ auto fit(const Vcpu& v, const PerCpu& cpu, CpuId here, const Vcpu* leaves) noexc
 void work_out(Vcpu& v, const PerCpu& cpu) noexcept {
     const auto& vm = v.machine();
     const bool sstc = cpu.has(Feature::sstc) && vm.sstc;
-    v.usual_work = (cpu.hal->host_fp == HostFp::per_exit ? Vcpu::switch_fp : 0) | (vm.policy().hypercalls && vm.sbi.exits == SbiExits{} ? 0 : Vcpu::calls_by_policy) | (sstc ? Vcpu::has_sstc : 0) |
+    v.usual_work = (cpu.hal->host_fp == HostFp::per_exit ? Vcpu::switch_fp : 0) | (vm.policy().lazy_fp ? Vcpu::fp_out : 0) | (vm.policy().hypercalls && vm.sbi.exits == SbiExits{} ? 0 : Vcpu::calls_by_policy) | (sstc ? Vcpu::has_sstc : 0) |
                    (cpu.has(Feature::sstc) ? Vcpu::hart_sstc : 0) |
                    (cpu.capabilities.vector_state != 0 && !v.vector_state.empty() ? Vcpu::has_vector : 0) | (v.fast_exit != nullptr ? Vcpu::fast_hook : 0) |
                    (vm.imsic.size != 0 ? Vcpu::has_imsic : 0) | (cpu.has(Feature::state_enable) || cpu.has(Feature::aia) ? Vcpu::more_registers : 0) |

@@ -146,6 +146,8 @@ public:
         more_registers = 1024,   ///< the hart has AIA's CSRs, or sstateen0
         host_debugs = 2048,      ///< breakpoint instructions are the host's
         untagged = 4096,         ///< the hart has too few VMIDs to tell VMs apart: nothing cached outlives a bind
+        fp_out = 8192,           ///< floating point and vectors are not loaded, and trap: the guest gets them at its first use
+        fp_elsewhere = fp_out | switch_fp,  ///< while the host runs they are in memory
         lasting = soft_timer | resumes,  ///< what outlives an unbinding
         rare_to_load = soft_timer | has_vector | has_imsic | more_registers | untagged,
         rare_to_save = has_imsic | more_registers,
@@ -247,6 +249,8 @@ private:
     static void power_up(Vcpu&) noexcept;
     static auto admit(Vcpu&, PerCpu&, CpuId here, const Vcpu* leaves, bool ready) noexcept -> Result<void>;
     static auto switch_any(Vcpu& from, Vcpu& to, CpuId here, bool ready) noexcept -> bool;
+    template <bool Lazy> static auto hand_over(Vcpu& from, Vcpu& to, CpuId here) noexcept -> bool;
+    static auto hand_over_lazily(Vcpu& from, Vcpu& to, CpuId here) noexcept -> bool;
     static auto let_go(Vcpu&) noexcept -> State;
 };
 
@@ -350,6 +354,7 @@ void remote_fence(Vcpu& self, std::uint64_t mask, std::uint64_t base, std::uint3
 auto delegated(const Vcpu&) noexcept -> std::uint64_t;  ///< hedeleg
 // bind.cpp
 void load_fp(Vcpu&) noexcept;
+void load_fp_at_first_use(Vcpu&) noexcept;  ///< requires `fp_out`
 void save_fp(Vcpu&) noexcept;
 
 extern "C" {

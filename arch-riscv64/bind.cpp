@@ -63,6 +63,12 @@ void load_fp(Vcpu& v) noexcept {
     });
     clean_fp(v);
 }
+[[gnu::always_inline]] inline void trap_fp(Vcpu& v) noexcept { v.context.raw<"sstatus">() &= ~(sstatus::fs | sstatus::vs); }
+void load_fp_at_first_use(Vcpu& v) noexcept {
+    v.set(Vcpu::fp_out, false);
+    load_fp(v);
+}
+/// What the hart calls dirty; nothing of what is not loaded.
 void save_fp(Vcpu& v) noexcept {
     const auto s = v.context.get<"sstatus">();
     if ((s & sstatus::fs) != sstatus::fs && (s & sstatus::vs) != sstatus::vs) return;
@@ -116,7 +122,8 @@ namespace {
         axvcpu_fence_i();
         v.last_cpu = here;
     }
-    if ((work & Vcpu::switch_fp) == 0) load_fp(v);
+    if ((work & Vcpu::fp_elsewhere) == 0) load_fp(v);
+    else if ((work & Vcpu::fp_out) != 0) trap_fp(v);
     else clean_fp(v);
     if (v.fences.load(std::memory_order_relaxed) != 0) [[unlikely]] execute_fences(v);  // asked for while it was unbound
     if ((work & Vcpu::rare_to_load) != 0) [[unlikely]] load_rare(v, cpu);
@@ -203,20 +210,14 @@ void Arch::unbind(Vcpu& v, CpuId here) noexcept {
     return true;
 }
 
-/// unbind() and bind(), less what they would do for the host in between. Here for two of one VM that are at home on this hart and have
-/// nothing special about them: no call is on this way, and so hardly a register is saved.
-auto Arch::switch_to(Vcpu& from, Vcpu& to, CpuId here) noexcept -> bool {
-    if (here != from.cpu() || from.pending.kind >= Pending::Kind::terminal || !to.move(State::free, State::ready)) [[unlikely]]
-        return switch_any(from, to, here, false);
+/// Two of one VM that are at home on this hart. `Lazy`: floating point goes out where it was used, and the next guest gets it when it does.
+template <bool Lazy>
+[[gnu::always_inline]] inline auto Arch::hand_over(Vcpu& from, Vcpu& to, CpuId here) noexcept -> bool {
     auto& cpu = *from.percpu;
-    const auto usual = to.usual_work, work = usual | (to.work & Vcpu::lasting);
-    const auto unusual = ((from.work | work) & (Vcpu::rare_to_load | Vcpu::rare_to_save | Vcpu::switch_fp)) | (from.usual_work ^ usual) |
-                         to.fences.load(std::memory_order_relaxed) | (to.context.get<"hvip">() & interrupt_bits::vs_external);
-    auto& holder = to.vm().tag;
-    if (unusual != 0 || to.fits != cpu.epoch || to.last_cpu != here) [[unlikely]] return switch_any(from, to, here, true);
+    const auto usual = to.usual_work;
     const auto sie = mask_interrupts();
     to.settle_on(here);
-    if (!tags().hand_on(cpu.tags, holder, to.id())) [[unlikely]] {
+    if (!tags().hand_on(cpu.tags, to.vm().tag, to.id())) [[unlikely]] {
         restore_interrupts(sie);
         return switch_any(from, to, here, true);
     }
@@ -226,12 +227,35 @@ auto Arch::switch_to(Vcpu& from, Vcpu& to, CpuId here) noexcept -> bool {
     to.wakes_by_any = false;
     to.percpu = &cpu;
     cpu.bound = &to;
-    to.work = work;
+    to.work = usual | (to.work & Vcpu::lasting);
     to.host_sscratch = read<"sscratch">();
     load_registers(to, usual);
     hfence_vvma();
+    if constexpr (Lazy) {
+        save_fp(from);
+        trap_fp(to);
+        from.state_.store(State::free, std::memory_order_release);
+        restore_interrupts(sie);
+        return true;
+    }
     clean_fp(to);
     return axvcpu_fp_switch(&from.context, &to.context, &from.state_, static_cast<std::uint32_t>(State::free), sie);
+}
+[[gnu::noinline]] auto Arch::hand_over_lazily(Vcpu& from, Vcpu& to, CpuId here) noexcept -> bool {
+    return to.fits == from.percpu->epoch && to.last_cpu == here ? hand_over<true>(from, to, here) : switch_any(from, to, here, true);
+}
+
+/// unbind() and bind(), less what they would do for the host in between. Here for two of one VM that are at home on this hart and have
+/// nothing special about them: no call is on this way, and so hardly a register is saved.
+auto Arch::switch_to(Vcpu& from, Vcpu& to, CpuId here) noexcept -> bool {
+    if (here != from.cpu() || from.pending.kind >= Pending::Kind::terminal || !to.move(State::free, State::ready)) [[unlikely]]
+        return switch_any(from, to, here, false);
+    const auto usual = to.usual_work, work = usual | (to.work & Vcpu::lasting);
+    const auto unusual = ((from.work | work) & (Vcpu::rare_to_load | Vcpu::rare_to_save | Vcpu::fp_elsewhere)) | (from.usual_work ^ usual) |
+                         to.fences.load(std::memory_order_relaxed) | (to.context.get<"hvip">() & interrupt_bits::vs_external);
+    if (unusual != 0 || to.fits != from.percpu->epoch || to.last_cpu != here) [[unlikely]]
+        return unusual == Vcpu::fp_out ? hand_over_lazily(from, to, here) : switch_any(from, to, here, true);
+    return hand_over<false>(from, to, here);
 }
 
 }  // namespace axvcpu::riscv64

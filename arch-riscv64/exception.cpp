@@ -28,13 +28,13 @@ auto outstanding(const Vcpu& v) noexcept -> bool { return v.pending.kind != Pend
 
 /// A register of the guest that is in the hart while bound, unless the host uses floating point.
 void set_fp(Vcpu& v, unsigned n, std::uint64_t value) noexcept {
-    if (v.has(Vcpu::switch_fp)) v.context.raw<"f">(n) = value;
+    if (v.has(Vcpu::fp_elsewhere)) v.context.raw<"f">(n) = value;
     else with_fp([&] {
         axvcpu_fp_save(&v.context);
         v.context.raw<"f">(n) = value;
         axvcpu_fp_load(&v.context);
     });
-    v.context.raw<"sstatus">() |= sstatus::fs;  // dirty
+    if (!v.has(Vcpu::fp_out)) v.context.raw<"sstatus">() |= sstatus::fs;  // dirty
     write<"vsstatus">(read<"vsstatus">() | sstatus::fs);
 }
 

@@ -113,7 +113,7 @@ void transfer(Vcpu& v, std::size_t row, bool to_hart) noexcept {
 
 /// The floating-point registers between hart and context, where the host does not use them.
 void transfer_fp(Vcpu& v, bool to_hart) noexcept {
-    if (v.has(Vcpu::switch_fp)) return;
+    if (v.has(Vcpu::fp_elsewhere)) return;
     const bool vectors = v.has(Vcpu::has_vector);
     with_fp([&] {
         if (to_hart) {

@@ -97,6 +97,7 @@ namespace {
     if (cause == cause::virtual_instruction) return on_virtual_instruction(v);
     if ((cause & cause::interrupt) != 0) return on_interrupt(v, cause);
     if (cause == cause::instruction_guest_page) return on_fetch_fault(v);
+    if (cause == cause::illegal && v.has(Vcpu::fp_out)) return load_fp_at_first_use(v), false;
     if (cause == 3 && v.host_breakpoints) return v.exit() = exit::Debug{cause, v.context.get<"pc">()}, true;
     // Everything else is the guest's own; one that the hart did not delegate it gets from us.
     if (cause < 16 && cause != 9 && cause != 11) return inject(v, cause, read<"stval">()), false;

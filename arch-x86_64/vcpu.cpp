@@ -55,6 +55,8 @@ void Vcpu::adopt(unsigned char (*slot_frames)[4096]) noexcept {
 }
 
 auto Arch::check(const Vm& vm, const CreateConfig& c) noexcept -> Result<void> {
+    // Never here: what another guest left in the registers could be read by speculation before the trap.
+    if (vm.policy().lazy_fp) return Error{Code::unsupported, "a VM whose floating point is switched with its vCPUs"};
     if (c.id >= vm.vcpus()) return Error{Code::bad_value, "a vCPU id below the VM's number of slots", vm.vcpus(), c.id};
     if (c.page_tables && c.page_tables->value % 4096 != 0) return Error{Code::misaligned, "page tables that start at a page", 4096, c.page_tables->value};
     if (!c.page_tables && c.entry.value > 0xFFFF'FFFF) return Error{Code::bad_value, "an entry point below 4 GiB for 32-bit mode", 0xFFFF'FFFF, c.entry.value};

@@ -115,7 +115,7 @@ bad_input() {
     result "$c --help says something" "$([ -s "$work/out" ] && [ ! -s "$work/err" ] || echo "stdout is empty, or stderr is not")"
   done
   help=$("$root/ax" run --help)
-  for c in --initrd --append --dtb --flat --vcpus --cpus --memory --vms --cpu --backend --vhe --irqchip --passthrough --seed --shell --stats --timeout; do
+  for c in --initrd --append --dtb --flat --vcpus --cpus --memory --vms --cpu --backend --vhe --irqchip --passthrough --seed --shell --lazy-fp --stats --timeout; do
     result "run --help explains $c" "$(grep -q -- "^  $c .*  " <<<"$help" || echo "it does not")"
   done
   refused "does not exist" run aarch64 $f/nothing --append --help

@@ -18,6 +18,7 @@ options of run, demo and debug:
   --passthrough WHAT   aarch64, one VM, a CPU for each vCPU: irq (the guest owns the interrupts) or irq,timer (and the physical timer)
   --seed N             the hypervisor's random seed (1)
   --shell              a busybox shell on this terminal instead of a guest that ends; Ctrl-A X leaves
+  --lazy-fp            floating-point and vector registers are loaded when a guest uses them, not at each switch to its vCPU
   --stats              the summary at the end: exits by reason, and what they cost (demo: always)
   --timeout SECONDS    end with status 124 after this time (run: none; demo: 300)
 END

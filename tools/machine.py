@@ -55,6 +55,8 @@ def command(options, report_fd):
         words.append("irqchip=aia")
     if options.fast:
         words.append("fast=1")
+    if options.lazy_fp:
+        words.append("lazy_fp=1")
     if options.demo or options.stats:
         words.append("stats=1")
     if options.flat:
@@ -219,7 +221,7 @@ def main():
     p.add_argument("--append", default="")
     for name, value in (("vcpus", 1), ("cpus", 1), ("memory", 512), ("vms", 1), ("seed", None), ("timeout", None)):
         p.add_argument("--" + name, type=int, default=value)
-    for name in ("shell", "stats", "demo", "debug", "icount", "fast", "single"):
+    for name in ("shell", "stats", "demo", "debug", "icount", "fast", "lazy-fp", "single"):
         p.add_argument("--" + name, action="store_true")
     p.add_argument("--gdb-argument", action="append", default=[])
     options = p.parse_args()

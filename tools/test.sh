@@ -265,6 +265,7 @@ guests_aarch64() {
   linux "aarch64 1 vCPU on 1 CPU, cortex-a72" aarch64 --vcpus 1 --cpus 1 --cpu cortex-a72
   linux "aarch64 4 on 2, max with VHE" aarch64 --vcpus 4 --cpus 2 --vhe on
   linux "aarch64 4 on 2, floating point" aarch64 --vcpus 4 --cpus 2 --append "console=ttyAMA0 panic=-1 fp"
+  linux "aarch64 4 on 2, floating point at first use" aarch64 --vcpus 4 --cpus 2 --lazy-fp --append "console=ttyAMA0 panic=-1 fp"
   linux "aarch64 two VMs of 2, max without VHE" aarch64 --vcpus 2 --cpus 2 --vms 2 --vhe off
   [ -n "$full" ] || return 0
   local v cpu i
@@ -281,6 +282,7 @@ guests_riscv64() {
   linux "riscv64 1 vCPU on 1 hart" riscv64 --vcpus 1 --cpus 1
   linux "riscv64 4 on 2, without Sstc and V" riscv64 --vcpus 4 --cpus 2 --cpu rv64,h=true,sstc=false
   linux "riscv64 4 on 2, floating point" riscv64 --vcpus 4 --cpus 2 --append "console=ttyS0 panic=-1 fp"
+  linux "riscv64 4 on 2, floating point at first use" riscv64 --vcpus 4 --cpus 2 --lazy-fp --append "console=ttyS0 panic=-1 fp"
   linux "riscv64 two VMs of 2" riscv64 --vcpus 2 --cpus 2 --vms 2
   linux "riscv64 4 on 2, AIA" riscv64 --vcpus 4 --cpus 2 --irqchip aia
   [ -n "$full" ] || return 0

@@ -48,6 +48,7 @@ struct Options {
     bool aia = false;            ///< RISC-V: the guests have IMSICs and an APLIC, not a PLIC
     bool stats = false;          ///< the time of exits is measured
     bool fast = false;           ///< the VMs' calls are shown to Host::fast_exit first
+    bool lazy_fp = false;        ///< floating point is loaded at a guest's first use
     std::uint64_t seed = 1;
     std::string_view guest_arguments;
     std::string_view host_extensions = "auto";

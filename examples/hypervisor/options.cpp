@@ -39,6 +39,7 @@ auto parse(std::string_view arguments) -> Options {
         else if (name == "irqchip") o.aia = value == "aia";
         else if (name == "stats") o.stats = true;
         else if (name == "fast") o.fast = true;
+        else if (name == "lazy_fp") o.lazy_fp = true;
         else if (name == "seed") o.seed = number(value);
         else if (name == "vhe") o.host_extensions = value;
         else if (name == "passthrough") {

@@ -44,6 +44,8 @@ public:
     static auto create(Slot& slot, BasicVm<B, H>& vm, const typename B::CreateConfig& config) noexcept -> Result<BasicVcpu&> {
         static_assert(sizeof(BasicVcpu) == sizeof(slot.room) && alignof(BasicVcpu) <= 16);
         if (slot.entry != nullptr) return Error{Code::exists, "an empty slot"};
+        if (vm.impl_.policy().lazy_fp && vm.impl_.hal().host_fp != HostFp::none)
+            return Error{Code::unsupported, "a host without floating point of its own, for a VM that gets it at its first use"};
         if (auto ok = B::check(vm.impl_, config); !ok) return ok.error();
         if (!vm.impl_.owns(config.id, &slot.entry)) return Error{Code::bad_value, "the slot of this id, of the VM's own", config.id, 0};
         auto* vcpu = new (static_cast<void*>(slot.room)) BasicVcpu(vm.impl_, config);

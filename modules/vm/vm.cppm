@@ -154,6 +154,8 @@ struct VmPolicy {
     bool yields = false;            ///< exit::Yield when a vCPU spins; else it just spins
     bool fast_exit = false;         ///< the HAL's fast hook is asked first (AnswersFast)
     bool power = true;              ///< the firmware's power calls are emulated; else they are calls like others
+    bool lazy_fp = false;           ///< floating-point and vector registers are loaded at a guest's first use of them after a bind, not at the bind;
+                                    ///< for a host without floating point of its own (HostFp::none)
 };
 
 /// An access that the host wants to see.

@@ -1,45 +1,9 @@
 // From one vCPU straight to another: all that a switch leaves out is the host's.
 #include <catch2/catch_template_test_macros.hpp>
 #include <catch2/catch_test_macros.hpp>
-#include "harness.hpp"
+#include "bare_host.hpp"
 
 using namespace harness;
-
-namespace {
-
-/// Without floating point of its own: a guest's stays in the CPU. The tests use it, so they look at other registers only.
-struct BareHost : Host {
-    static constexpr HostFp host_fp = HostFp::none;
-};
-
-/// This CPU, enabled with this HAL while this lives.
-template <class H>
-struct Enabled {
-    Enabled() {
-        REQUIRE(percpu().disable());
-        REQUIRE(cpu.enable());
-    }
-    ~Enabled() {
-        CHECK(cpu.disable());
-        CHECK(percpu().enable());
-    }
-    static inline PerCpu<H> cpu;
-};
-
-/// A VM of two vCPUs with this HAL, on a Machine's memory.
-template <class H>
-struct Two {
-    explicit Two(const void* payload, std::uint64_t first = 0, std::uint64_t second = 0)
-        : m(payload), vm{{.id = 9, .stage2 = &m.stage2, .vcpus = slots, .ram = m.ram}} {
-        for (std::uint32_t i = 0; i < 2; ++i) vcpu[i] = &*Vcpu<H>::create(slots[i], vm, create_config(ram_base, i, m.at(payload), i == 0 ? first : second, false));
-    }
-    Machine m;
-    Slot slots[2];
-    Vm<H> vm;
-    Vcpu<H>* vcpu[2];
-};
-
-}  // namespace
 
 TEMPLATE_TEST_CASE("a unique value in every register of the table survives switches from one vCPU straight to another", "[switch][canary]", Host, BareHost) {
     Enabled<TestType> here;
@@ -88,29 +52,6 @@ TEMPLATE_TEST_CASE("vCPUs of two VMs see their own memory at the same address th
         REQUIRE(b.complete());
     }
 }
-
-#if defined(CALLEE_SAVED_FP)
-TEST_CASE("without floating point in the host, a guest's goes with it through switches and bindings", "[switch][canary]") {
-    const std::uint64_t values[]{0x4045'0000'0000'1234, 0x4055'0000'0000'4321};
-    Enabled<BareHost> here;
-    Two<BareHost> two(keep_fp, values[0], values[1]);
-    // A callee-saved register of the three that the guests keep: the code in between leaves it alone, and its callers get theirs back.
-    const auto differ = [&] {
-        asm volatile("" ::: CALLEE_SAVED_FP);
-        unsigned n = 0;
-        for (unsigned round = 0; round < 20; ++round) {
-            auto b = here.cpu.bind(*two.vcpu[0]);
-            for (unsigned turn = 0; turn < 6; ++turn) {
-                const auto e = b.run();
-                n += !e || !e->template is<exit::Hypercall>() || e->template get<exit::Hypercall>()->args[1] != values[&b.vcpu() == two.vcpu[1]] || !b.complete();
-                n += !b.switch_to(*two.vcpu[&b.vcpu() == two.vcpu[0]]);
-            }
-        }
-        return n;
-    };
-    CHECK(differ() == 0);
-}
-#endif
 
 TEST_CASE("an instruction exit stays outstanding while another vCPU has the CPU", "[switch]") {
     Machine m(call_forever, 0, {.vcpus = 2});

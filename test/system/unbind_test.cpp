@@ -1,15 +1,10 @@
 // What a vCPU leaves behind on a CPU: nothing.
 #include <catch2/catch_test_macros.hpp>
-#include "harness.hpp"
+#include "bare_host.hpp"
 
 using namespace harness;
 
 namespace {
-/// Without floating point of its own: a guest's would stay in the CPU.
-struct BareHost : Host {
-    static constexpr HostFp host_fp = HostFp::none;
-};
-
 template <std::size_t I>
 void look(std::vector<std::string_view>& left) {
     constexpr auto& r = arch::registers[I];

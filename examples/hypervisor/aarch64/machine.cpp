@@ -6,7 +6,7 @@ namespace hypervisor {
 
 auto Guest::vm_config() noexcept -> VmConfig {
     return {.id = number_, .stage2 = &stage2_, .vcpus = std::span<Slot>(slots_, options_.vcpus), .ram = ram_,
-            .policy = {.fast_exit = options_.fast}, .passthrough_interrupts = options_.passthrough_interrupts, .passthrough_timer = options_.passthrough_timer};
+            .policy = {.fast_exit = options_.fast, .lazy_fp = options_.lazy_fp}, .passthrough_interrupts = options_.passthrough_interrupts, .passthrough_timer = options_.passthrough_timer};
 }
 
 auto Guest::vcpu_config(unsigned vcpu) noexcept -> std::optional<CreateConfig> {

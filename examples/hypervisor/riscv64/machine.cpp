@@ -6,7 +6,7 @@ namespace hypervisor {
 
 auto Guest::vm_config() noexcept -> VmConfig {
     return {.id = number_, .stage2 = &stage2_, .vcpus = std::span<Slot>(slots_, options_.vcpus), .ram = ram_,
-            .policy = {.fast_exit = options_.fast},
+            .policy = {.fast_exit = options_.fast, .lazy_fp = options_.lazy_fp},
             .console = {this, [](void* self, std::uint8_t byte) noexcept { 
                             auto& guest = *static_cast<Guest*>(self);
                             const runtime::Guard guard(guest.uart_lock_);  // the UART's bytes come by the same way

@@ -8,8 +8,8 @@ using namespace axvcpu::aarch64;
 namespace {
 
 /// DDI 0487, ESR_EL2, EC: what each of the 64 is to the SDK, eight to a word. C call, S secure call, A abort, R register, W wait or yield,
-/// a absent, w watchpoint, b breakpoint or step, o breakpoint instruction, '-' none of these: not from a guest, or reserved.
-constexpr std::string_view classes = "aW-aaaaa" "aaa-a---" "--aa--CS" "Raa--a--" "A---A---" "--------" "b-b-w---" "o---o---";
+/// a absent, v floating point or vectors, w watchpoint, b breakpoint or step, o breakpoint instruction, '-' none of these: not from a guest, or reserved.
+constexpr std::string_view classes = "aW-aaaav" "aaa-a---" "--aa--CS" "Rva--a--" "A---A---" "--------" "b-b-w---" "o---o---";
 
 auto letter(Cause c) -> char {
     switch (c) {
@@ -19,6 +19,7 @@ auto letter(Cause c) -> char {
         case Cause::register_access: return 'R';
         case Cause::wait: case Cause::yield: return 'W';
         case Cause::absent: return 'a';
+        case Cause::vectors: return 'v';
         case Cause::watchpoint: return 'w';
         case Cause::breakpoint: return 'b';
         case Cause::own_breakpoint: return 'o';

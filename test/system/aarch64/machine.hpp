@@ -28,6 +28,13 @@ inline auto in_user_mode(auto& vcpu) -> bool { return (vcpu.core().context.templ
 
 inline constexpr bool instructions_are_aligned = true;
 inline constexpr reg::Id pc_id = arch::registers[arch::index<"PC">].id(), argument_id = arch::registers[arch::index<"X">].id(0);
+/// Whether a use of floating point by this bound vCPU's guest traps.
+inline auto fp_traps(const arch::Vcpu& v) -> bool {
+    const auto cptr = arch::read<"CPTR_EL2">();
+    return v.percpu->e2h ? (cptr >> 20 & 3) == 0 : (cptr >> 10 & 1) != 0;
+}
+/// One of those that keep_fp keeps.
+inline constexpr reg::Id fp_id = arch::registers[arch::index<"V">].id(8);
 /// General registers that call_forever leaves alone.
 inline auto kept_registers() -> std::vector<reg::Id> {
     std::vector<reg::Id> ids;

@@ -32,6 +32,10 @@ inline auto in_user_mode(auto& vcpu) -> bool { return (vcpu.core().context.templ
 
 inline constexpr bool instructions_are_aligned = true;
 inline constexpr reg::Id pc_id = arch::registers[arch::index<"pc">].id(), argument_id = arch::registers[arch::index<"x">].id(11);
+/// Whether a use of floating point by this bound vCPU's guest traps.
+inline auto fp_traps(const arch::Vcpu& v) -> bool { return (v.context.get<"sstatus">() & arch::sstatus::fs) == 0; }
+/// One of those that keep_fp keeps.
+inline constexpr reg::Id fp_id = arch::registers[arch::index<"f">].id(8);
 /// General registers that call_forever leaves alone: not a0 and a1 (the answer), a6 and a7 (the call).
 inline auto kept_registers() -> std::vector<reg::Id> {
     std::vector<reg::Id> ids;

@@ -1,6 +1,6 @@
 // Registers as a host sets and reads them, bound and unbound.
 #include <catch2/catch_test_macros.hpp>
-#include "../harness.hpp"
+#include "../bare_host.hpp"
 
 using namespace harness;
 
@@ -36,13 +36,6 @@ TEST_CASE("a register keeps what a hart would keep: set before a bind, it is the
         CHECK(made->get(satp).value_or(0xDEAD) == (known ? mode << 60 | 5 : 0));
     }
 }
-
-namespace {
-/// Without floating point of its own: a guest's stays in the hart.
-struct BareHost : Host {
-    static constexpr HostFp host_fp = HostFp::none;
-};
-}  // namespace
 
 TEST_CASE("a vector instruction that was interrupted goes on where it was, whoever has looked at it", "[registers][canary][R9]") {
     const auto size = capabilities().vector_state;

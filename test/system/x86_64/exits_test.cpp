@@ -2,7 +2,7 @@
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/generators/catch_generators.hpp>
 #include <fmt/compile.h>
-#include "../harness.hpp"
+#include "../bare_host.hpp"
 import axvcpu.fmt;
 
 using namespace harness;
@@ -317,4 +317,13 @@ TEST_CASE("the host's system-call and base registers come back with each exit", 
     CHECK(arch::read_msr(kernel_gs) == 0x6789'A000);
     arch::write_msr(lstar, 0);
     arch::write_msr(kernel_gs, 0);
+}
+
+TEST_CASE("floating point is switched with its vCPU: never at its first use", "[misuse][fp]") {
+    Machine m(call_guest);
+    Slot slot[1];
+    Vm<BareHost> vm{{.id = 9, .stage2 = &m.stage2, .vcpus = slot, .ram = m.ram, .policy = {.lazy_fp = true}}};
+    auto refused = Vcpu<BareHost>::create(slot[0], vm, create_config(ram_base, 0, m.at(call_guest), 0, false));
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().code == Code::unsupported);
 }
