@@ -32,14 +32,16 @@ auto hcr(const Vm& vm, const PerCpu& cpu) noexcept -> std::uint64_t {
 /// What bind() has to know of a vCPU and a CPU that the guest cannot change. Requires: they fit.
 void work_out(Vcpu& v, const PerCpu& cpu) noexcept {
     const auto& vm = v.machine();
-    v.usual_work = (cpu.hal->host_fp == HostFp::per_exit ? Vcpu::switch_fp | Vcpu::fp_apart : 0) | (vm.policy().lazy_fp ? Vcpu::fp_apart : 0) | (vm.policy().hypercalls ? 0 : Vcpu::calls_refused) |
-                   (cpu.e2h ? Vcpu::host_extensions : 0) | (vm.passthrough_timer ? Vcpu::guest_owns_timer : 0) | (vm.passthrough_interrupts ? Vcpu::guest_owns_interrupts : 0) |
-                   (v.fast_exit != nullptr ? Vcpu::fast_hook : 0) | (v.debug.step ? Vcpu::host_steps : 0) |
-                   (v.debug.active ? Vcpu::host_debugs : 0) | (cpu.has_mpam ? Vcpu::partitioned : 0) | (cpu.priority_words > 1 ? Vcpu::more_priorities : 0);
+    const auto when = [](bool is, std::uint32_t bits) { return is ? bits : 0; };
+    v.usual_work = when(cpu.hal->host_fp == HostFp::per_exit, Vcpu::switch_fp | Vcpu::fp_apart) | when(vm.policy().lazy_fp, Vcpu::fp_apart) |
+                   when(!vm.policy().hypercalls, Vcpu::calls_refused) | when(cpu.e2h, Vcpu::host_extensions) | when(vm.passthrough_timer, Vcpu::guest_owns_timer) |
+                   when(vm.passthrough_interrupts, Vcpu::guest_owns_interrupts) | when(v.fast_exit != nullptr, Vcpu::fast_hook) |
+                   when(v.debug.step, Vcpu::host_steps) | when(v.debug.active, Vcpu::host_debugs) | when(cpu.has_mpam, Vcpu::partitioned) |
+                   when(cpu.priority_words > 1, Vcpu::more_priorities);
     const bool sve = cpu.vector_length != 0 && !v.vector_state.empty(), lazy = vm.policy().lazy_fp;
     if (sve) {
         v.usual_work |= Vcpu::has_sve;
-        v.vector_length = cpu.vector_length;
+        settle_vectors(v, cpu.vector_length);
     }
     v.id_registers = cpu.id_registers[sve].data();
     v.el2.mdcr = debug_routing(cpu, v.debug);
@@ -54,7 +56,8 @@ void work_out(Vcpu& v, const PerCpu& cpu) noexcept {
     v.el2.features = cpu.capabilities.features & (bit(Feature::pauth) | bit(Feature::ras) | (sve && !lazy ? bit(Feature::sve) : 0));
 }
 
-/// Whether this vCPU can run on this CPU, which `leaves` may be about to leave. What is found holds until one of them is changed: bind() comes here once for each pair.
+/// Whether this vCPU can run on this CPU, which `leaves` may be about to leave. What is found holds until one of
+/// them is changed: bind() comes here once for each pair.
 auto fit(const Vcpu& v, const PerCpu& cpu, CpuId here, const Vcpu* leaves) noexcept -> Result<void> {
     if (auto ok = VcpuCore::fit_cpu(cpu.enabled, cpu.id, here, cpu.bound != leaves); !ok) return ok;
     const auto& vm = v.machine();

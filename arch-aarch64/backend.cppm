@@ -44,7 +44,7 @@ struct CreateConfig {
     GuestPhysAddr entry{};
     std::uint64_t arg = 0;                   ///< X0: a kernel's device tree
     bool off = false;                        ///< waits for another vCPU's CPU_ON
-    std::span<std::byte> vector_state{};      ///< Capabilities::vector_state bytes, 16-byte aligned; none hides SVE
+    std::span<std::byte> vector_state{};      ///< Capabilities::vector_state bytes, 16-byte aligned; none hides SVE. Who fills it fills V, too (restore() first)
 };
 
 /// DBGBVR0, DBGBCR0, DBGBVR1, DBGBCR1, then DBGWVR and DBGWCR likewise.
@@ -347,7 +347,8 @@ auto physical_timer_deadline(const Vcpu&) noexcept -> std::uint64_t;
 // fp.cpp. All with interrupts masked, or where no handler looks: nothing of it is the host's.
 /// CPTR_EL2: SME, trace and the activity monitors trap, and what is not `fp` or `sve`.
 constexpr auto cptr(bool e2h, bool fp, bool sve) noexcept -> std::uint64_t {
-    return e2h ? 1u << 30 | 1u << 28 | (fp ? 3u << 20 : 0) | (sve ? 3u << 16 : 0) : 1u << 30 | 1u << 20 | 0x32FF | (sve ? 0 : 1u << 8) | (fp ? 0 : 1u << 10);
+    if (e2h) return 1u << 30 | 1u << 28 | (fp ? 3u << 20 : 0) | (sve ? 3u << 16 : 0);  // TAM, TTA, no SMEN; FPEN, ZEN
+    return 1u << 30 | 1u << 20 | 0x32FF | (sve ? 0 : 1u << 8) | (fp ? 0 : 1u << 10);  // TAM, TTA, TSM and RES1; TZ, TFP
 }
 /// What a bound vCPU has in floating-point and vector registers is in memory then, too, or has only been there.
 void fp_to_memory(Vcpu&) noexcept;
@@ -360,6 +361,8 @@ void load_fp_at_first_use(Vcpu&) noexcept;
 void put_fp_out(Vcpu&) noexcept;
 /// Gives V<n> a value, and clears the rest of Z<n>. Requires: the state is in memory.
 void set_vector(Vcpu&, unsigned n, std::uint64_t low, std::uint64_t high) noexcept;
+/// The first bind says how long a Z register is: what V has been given before is in its low 128 bits from now on.
+void settle_vectors(Vcpu&, std::uint32_t length) noexcept;
 auto sve_state_bytes(std::uint32_t vector_length) noexcept -> std::uint32_t;
 // bind.cpp
 /// EL1's registers of a bound vCPU: from this CPU to the context, and back. Between the two its timer stands still. Requires: interrupts masked.

@@ -262,6 +262,7 @@ void clear_guest(const Vcpu& v, const PerCpu& cpu) noexcept {
     }
     std::array<std::uint64_t, 10> host;  // what of the host's a callee may not change
     if (v.has(Vcpu::switch_fp)) axvcpu_fp_save_host(host.data());
+    const auto zcr = v.has(Vcpu::has_sve) || !sve ? cpu.host_zcr : read<"ZCR_EL2">();
     if (sve) {
         write<"ZCR_EL2">(0xF);  // all of them, however long
         write_el1<"ZCR_EL1">(e2h, 0);
@@ -269,7 +270,7 @@ void clear_guest(const Vcpu& v, const PerCpu& cpu) noexcept {
         axvcpu_sve_clear();
     }
     axvcpu_fp_clear();
-    if (sve) write<"ZCR_EL2">(cpu.host_zcr);
+    if (sve) write<"ZCR_EL2">(zcr);
     if (v.has(Vcpu::switch_fp)) axvcpu_fp_load_host(host.data());
 }
 

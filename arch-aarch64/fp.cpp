@@ -8,7 +8,7 @@ namespace axvcpu::aarch64 {
 void set_vector(Vcpu& v, unsigned n, std::uint64_t low, std::uint64_t high) noexcept {
     v.context.raw<"V">(n) = low;
     v.context.raw<"V">(n, true) = high;
-    if (v.vector_length == 0) return;
+    if (v.vector_length == 0) return;  // settle_vectors() does it
     auto* z = v.vector_state.data() + n * v.vector_length;
     __builtin_memset(z, 0, v.vector_length);
     __builtin_memcpy(z, &v.context.raw<"V">(n), 16);
@@ -45,6 +45,12 @@ void fp_to_memory(Vcpu& v) noexcept {
 }
 void fp_from_memory(Vcpu& v) noexcept {
     if (!v.has(Vcpu::fp_apart)) load_fp(v);
+}
+
+void settle_vectors(Vcpu& v, std::uint32_t length) noexcept {
+    if (v.vector_length != 0) return;
+    v.vector_length = length;
+    for (unsigned n = 0; n < 32; ++n) __builtin_memcpy(v.vector_state.data() + n * length, &v.context.raw<"V">(n), 16);
 }
 
 /// Z0-Z31, and P0-P15 and FFR of an eighth of that each.

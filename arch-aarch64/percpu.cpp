@@ -93,7 +93,7 @@ void show_features(PerCpu& cpu) noexcept {
 /// The longest vector, in bytes. Requires: the CPU has SVE.
 auto probe_vector_length(PerCpu& cpu) noexcept -> std::uint32_t {
     const auto cptr = read<"CPTR_EL2">();
-    write<"CPTR_EL2">(cpu.e2h ? cptr | 3u << 16 : cptr & ~std::uint64_t{1 << 8});
+    write<"CPTR_EL2">(cpu.e2h ? cptr | 3u << 20 | 3u << 16 : cptr & ~std::uint64_t{1 << 10 | 1 << 8});  // a host may trap its own
     isb();
     cpu.host_zcr = read<"ZCR_EL2">();
     write<"ZCR_EL2">(0xF);

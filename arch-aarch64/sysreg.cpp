@@ -138,10 +138,7 @@ void through_memory(Vcpu& v, std::uint64_t& in_context, const std::uint64_t* val
 auto find_for(const Vcpu& v, reg::Id id) noexcept -> Result<reg::Position> {
     const auto at = reg::find<registers>(id);
     if (!at) return Error{Code::unknown_register, "a register of the table", 0, id.value};
-    const auto s = v.state();
-    if (s == State::running) return Error{Code::bad_state, "a vCPU that is not running", static_cast<std::uint64_t>(State::free), static_cast<std::uint64_t>(s)};
-    if (s == State::ready && v.hal->this_cpu() != v.cpu())
-        return Error{Code::wrong_cpu, "the CPU that the vCPU is bound to", static_cast<std::uint64_t>(v.cpu()), static_cast<std::uint64_t>(v.hal->this_cpu())};
+    if (auto ok = v.at_hand(); !ok) return ok.error();
     const auto feature = reg::facts<registers>[at->fact].feature;
     if (feature != Feature::base && v.percpu != nullptr &&
         (v.features() >> static_cast<unsigned>(feature) & 1) == 0)

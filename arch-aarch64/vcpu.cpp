@@ -138,9 +138,7 @@ enum class Settled : std::uint8_t { go_on, refused, exit };
 [[gnu::noinline]] auto settle(Vcpu& v) noexcept -> Settled {
     using Kind = Pending::Kind;
     if (v.pending.kind == Kind::terminal || v.pending.kind == Kind::host_irq) {
-        const bool off = v.pending.kind == Kind::terminal;
-        v.refuse({Code::bad_state, off ? "a reset after a terminal exit" : "a vCPU that is not inside run() already", static_cast<std::uint64_t>(State::ready),
-                  static_cast<std::uint64_t>(off ? v.state() : State::running)});
+        v.refuse_run(v.pending.kind == Kind::terminal);
         return Settled::refused;
     }
     if (v.pending.kind != Kind::more) static_cast<void>(Arch::retry(v));

@@ -14,11 +14,13 @@ namespace axvcpu::riscv64 {
 /// host does not want them.
 auto delegated(const Vcpu& v) noexcept -> std::uint64_t {
     // While floating point is not loaded, its use is an illegal instruction.
-    return 1 << 0 | 1 << 1 | (v.vm().policy().lazy_fp ? 0 : 1 << 2) | (v.host_breakpoints ? 0 : 1 << 3) | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 12 | 1 << 13 | 1 << 15;
+    const std::uint64_t illegal = v.vm().policy().lazy_fp ? 0 : 1 << 2, breakpoint = v.host_breakpoints ? 0 : 1 << 3;
+    return 1 << 0 | 1 << 1 | illegal | breakpoint | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 12 | 1 << 13 | 1 << 15;
 }
 
 namespace {
-/// Whether this vCPU can run on this hart, which `leaves` may be about to leave. What is found holds until one of them is changed: bind() comes here once for each pair.
+/// Whether this vCPU can run on this hart, which `leaves` may be about to leave. What is found holds until one of
+/// them is changed: bind() comes here once for each pair.
 auto fit(const Vcpu& v, const PerCpu& cpu, CpuId here, const Vcpu* leaves) noexcept -> Result<void> {
     if (auto ok = VcpuCore::fit_cpu(cpu.enabled, cpu.id, here, cpu.bound != leaves); !ok) return ok;
     const auto& vm = v.machine();
@@ -40,11 +42,13 @@ auto fit(const Vcpu& v, const PerCpu& cpu, CpuId here, const Vcpu* leaves) noexc
 void work_out(Vcpu& v, const PerCpu& cpu) noexcept {
     const auto& vm = v.machine();
     const bool sstc = cpu.has(Feature::sstc) && vm.sstc;
-    v.usual_work = (cpu.hal->host_fp == HostFp::per_exit ? Vcpu::switch_fp : 0) | (vm.policy().lazy_fp ? Vcpu::fp_out : 0) | (vm.policy().hypercalls && vm.sbi.exits == SbiExits{} ? 0 : Vcpu::calls_by_policy) | (sstc ? Vcpu::has_sstc : 0) |
-                   (cpu.has(Feature::sstc) ? Vcpu::hart_sstc : 0) |
-                   (cpu.capabilities.vector_state != 0 && !v.vector_state.empty() ? Vcpu::has_vector : 0) | (v.fast_exit != nullptr ? Vcpu::fast_hook : 0) |
-                   (vm.imsic.size != 0 ? Vcpu::has_imsic : 0) | (cpu.has(Feature::state_enable) || cpu.has(Feature::aia) ? Vcpu::more_registers : 0) |
-                   (v.host_breakpoints ? Vcpu::host_debugs : 0) | (cpu.tagged() ? 0 : Vcpu::untagged);
+    const auto when = [](bool is, std::uint32_t bits) { return is ? bits : 0; };
+    v.usual_work = when(cpu.hal->host_fp == HostFp::per_exit, Vcpu::switch_fp) | when(vm.policy().lazy_fp, Vcpu::fp_out) |
+                   when(!vm.policy().hypercalls || vm.sbi.exits != SbiExits{}, Vcpu::calls_by_policy) | when(sstc, Vcpu::has_sstc) |
+                   when(cpu.has(Feature::sstc), Vcpu::hart_sstc) | when(cpu.capabilities.vector_state != 0 && !v.vector_state.empty(), Vcpu::has_vector) |
+                   when(v.fast_exit != nullptr, Vcpu::fast_hook) | when(vm.imsic.size != 0, Vcpu::has_imsic) |
+                   when(cpu.has(Feature::state_enable) || cpu.has(Feature::aia), Vcpu::more_registers) | when(v.host_breakpoints, Vcpu::host_debugs) |
+                   when(!cpu.tagged(), Vcpu::untagged);
     v.hs.hedeleg = delegated(v);
     // Sstc where it is given; cache-block operations, where an invalidation also writes back; no Svpbmt, no hardware A/D.
     v.hs.henvcfg = (sstc ? std::uint64_t{1} << 63 : 0) | 0xD0;

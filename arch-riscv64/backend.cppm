@@ -354,7 +354,7 @@ void remote_fence(Vcpu& self, std::uint64_t mask, std::uint64_t base, std::uint3
 auto delegated(const Vcpu&) noexcept -> std::uint64_t;  ///< hedeleg
 // bind.cpp
 void load_fp(Vcpu&) noexcept;
-void load_fp_at_first_use(Vcpu&) noexcept;  ///< requires `fp_out`
+auto load_fp_at_first_use(Vcpu&) noexcept -> bool;  ///< requires `fp_out`; false: back into the guest
 void save_fp(Vcpu&) noexcept;
 
 extern "C" {

@@ -64,9 +64,10 @@ void load_fp(Vcpu& v) noexcept {
     clean_fp(v);
 }
 [[gnu::always_inline]] inline void trap_fp(Vcpu& v) noexcept { v.context.raw<"sstatus">() &= ~(sstatus::fs | sstatus::vs); }
-void load_fp_at_first_use(Vcpu& v) noexcept {
+auto load_fp_at_first_use(Vcpu& v) noexcept -> bool {
     v.set(Vcpu::fp_out, false);
     load_fp(v);
+    return false;
 }
 /// What the hart calls dirty; nothing of what is not loaded.
 void save_fp(Vcpu& v) noexcept {
@@ -150,10 +151,12 @@ void clear_guest(const Vcpu& v, const PerCpu& cpu) noexcept {
     each_row<Feature::base>(context, clear);
     if (cpu.has(Feature::aia)) each_row<Feature::aia>(context, clear);
     if (v.has(Vcpu::has_sstc)) write<"vstimecmp">(no_deadline);
-    if (v.has(Vcpu::switch_fp)) return;  // run() has the host's there again
     with_fp([&] {
+        std::array<std::uint64_t, 13> host;  // what of the host's a callee may not change
+        if (v.has(Vcpu::switch_fp)) axvcpu_fp_save_host(host.data());
         axvcpu_fp_clear();
-        if (v.has(Vcpu::has_vector)) axvcpu_vector_clear();
+        if (cpu.capabilities.vector_state != 0) axvcpu_vector_clear();  // also what another one has left that was here before
+        if (v.has(Vcpu::switch_fp)) axvcpu_fp_load_host(host.data());
     });
 }
 }  // namespace

@@ -97,7 +97,7 @@ namespace {
     if (cause == cause::virtual_instruction) return on_virtual_instruction(v);
     if ((cause & cause::interrupt) != 0) return on_interrupt(v, cause);
     if (cause == cause::instruction_guest_page) return on_fetch_fault(v);
-    if (cause == cause::illegal && v.has(Vcpu::fp_out)) return load_fp_at_first_use(v), false;
+    if (cause == cause::illegal && v.has(Vcpu::fp_out)) return load_fp_at_first_use(v);
     if (cause == 3 && v.host_breakpoints) return v.exit() = exit::Debug{cause, v.context.get<"pc">()}, true;
     // Everything else is the guest's own; one that the hart did not delegate it gets from us.
     if (cause < 16 && cause != 9 && cause != 11) return inject(v, cause, read<"stval">()), false;
@@ -205,11 +205,7 @@ template <Timed T>
 /// Before the guest goes on: what is outstanding is retried, what was completed in part is asked for again.
 [[gnu::noinline]] auto settle_and_run(Vcpu& v, std::uint64_t deadline) noexcept -> bool {
     using Kind = Pending::Kind;
-    if (v.pending.kind == Kind::terminal || v.pending.kind == Kind::host_irq) {
-        const bool off = v.pending.kind == Kind::terminal;
-        return v.refuse({Code::bad_state, off ? "a reset after a terminal exit" : "a vCPU that is not inside run() already", static_cast<std::uint64_t>(State::ready),
-                         static_cast<std::uint64_t>(off ? v.state() : State::running)});
-    }
+    if (v.pending.kind == Kind::terminal || v.pending.kind == Kind::host_irq) return v.refuse_run(v.pending.kind == Kind::terminal);
     if (v.pending.kind != Kind::more) static_cast<void>(Arch::retry(v));
     if (v.pending.kind == Kind::more) {
         const auto sie = mask_interrupts();

@@ -95,9 +95,7 @@ namespace {
 auto find_for(const Vcpu& v, reg::Id id) noexcept -> Result<reg::Position> {
     const auto at = reg::find<registers>(id);
     if (!at) return Error{Code::unknown_register, "a register of the table", 0, id.value};
-    const auto s = v.state();
-    if (s == State::running) return Error{Code::bad_state, "a vCPU that is not running", static_cast<std::uint64_t>(State::free), static_cast<std::uint64_t>(s)};
-    if (s == State::ready && v.hal->this_cpu() != v.cpu()) return Error{Code::wrong_cpu, "the CPU that the vCPU is bound to", static_cast<std::uint64_t>(v.cpu()), static_cast<std::uint64_t>(v.hal->this_cpu())};
+    if (auto ok = v.at_hand(); !ok) return ok.error();
     return *at;
 }
 

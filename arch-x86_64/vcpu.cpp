@@ -123,8 +123,7 @@ auto Arch::run(Vcpu& v, std::uint64_t deadline, CpuId here) noexcept -> bool {
     if (here != v.cpu())
         return v.refuse_elsewhere(here);
     if (v.pending.kind == Pending::Kind::terminal || v.pending.kind == Pending::Kind::host_irq)
-        return v.refuse({Code::bad_state, v.pending.kind == Pending::Kind::terminal ? "a reset after a terminal exit" : "a vCPU that is not inside run() already",
-                         static_cast<std::uint64_t>(State::ready), static_cast<std::uint64_t>(v.state())});
+        return v.refuse_run(v.pending.kind == Pending::Kind::terminal);
     if (deadline != no_deadline && v.hal->set_timer == nullptr)
         return v.refuse({Code::unsupported, "a host that lends its timer (LendsTimer) for a deadline", 0, deadline});
     v.pending.kind = Pending::Kind::none;  // what is outstanding is retried

@@ -11,6 +11,19 @@ auto VcpuCore::refuse_switch(CpuId here) noexcept -> bool {
     return here != cpu() ? refuse_elsewhere(here) : refuse(bad_state("a vCPU that is not inside run()", State::ready, State::running));
 }
 
+auto VcpuCore::refuse_run(bool off) noexcept -> bool {
+    return refuse(bad_state(off ? "a reset after a terminal exit" : "a vCPU that is not inside run() already", State::ready, off ? state() : State::running));
+}
+
+auto VcpuCore::at_hand() const noexcept -> Result<void> {
+    const auto s = state();
+    if (s == State::running) return bad_state("a vCPU that is not running", State::free, s);
+    if (s != State::ready) return {};
+    if (const auto here = vm_->hal().this_cpu(); here != cpu())
+        return Error{Code::wrong_cpu, "the CPU that the vCPU is bound to", static_cast<std::uint64_t>(cpu()), static_cast<std::uint64_t>(here)};
+    return {};
+}
+
 auto VcpuCore::fit_cpu(bool enabled, CpuId cpu, CpuId here, bool taken) noexcept -> Result<void> {
     if (!enabled) return Error{Code::bad_state, "an enabled CPU"};
     if (here != cpu) return Error{Code::wrong_cpu, "the CPU that this object enabled", static_cast<std::uint64_t>(cpu), static_cast<std::uint64_t>(here)};
@@ -51,7 +64,8 @@ auto VcpuCore::unblock() noexcept -> Result<void> {
 auto VcpuCore::request_power_on(GuestPhysAddr entry, std::uint64_t arg) noexcept -> Result<void> {
     auto found = Power::off;
     if (!power_.compare_exchange_strong(found, Power::claimed, std::memory_order_acq_rel))
-        return Error{Code::bad_state, "a vCPU that is off", static_cast<std::uint64_t>(Power::off), static_cast<std::uint64_t>(found == Power::claimed ? Power::on_pending : found)};
+        return Error{Code::bad_state, "a vCPU that is off", static_cast<std::uint64_t>(Power::off),
+                     static_cast<std::uint64_t>(found == Power::claimed ? Power::on_pending : found)};
     start_entry_ = entry;
     start_arg_ = arg;
     power_.store(Power::on_pending, std::memory_order_release);

@@ -88,6 +88,10 @@ public:
 
     /// What every backend asks before a vCPU may be bound: the CPU is enabled, is this one (`here`), and has no other vCPU on it (`taken`).
     static auto fit_cpu(bool enabled, CpuId cpu, CpuId here, bool taken) noexcept -> Result<void>;
+    /// Whether its registers can be looked at and changed: it is not running, and where it is bound, this is its CPU.
+    auto at_hand() const noexcept -> Result<void>;
+    /// run() with no way to go on: after a terminal exit (`off`), or inside another run(), from a handler of the host's. False.
+    auto refuse_run(bool off) noexcept -> bool;
     /// Of events that were taken, what run() leaves with; false: nothing. One of two waits for the next run().
     auto leave_for(std::uint32_t events) noexcept -> bool;
 

@@ -4,11 +4,6 @@
 
 using namespace harness;
 
-namespace {
-/// Bytes of a Z register, from what the state of a vCPU takes: 32 of them, and 17 of an eighth.
-auto vector_length() -> std::uint64_t { return capabilities().vector_state * 8ull / (32 * 8 + 17); }
-}  // namespace
-
 TEST_CASE("impossible modes and affinities are refused", "[misuse][A27]") {
     Machine m(call_forever);
     CHECK(m.vcpu().set(id<"PSTATE">(), 0x3C9).error().code == Code::bad_value);  // EL2
@@ -120,101 +115,6 @@ TEST_CASE("page tables that point at a device: the fault says it was on the walk
     const auto again = b.run();  // its vectors cannot be fetched either: the next fault comes, and the host goes on
     REQUIRE(again);
     CHECK(again->is<exit::NestedPageFault>());
-}
-
-// Fills every byte of Z0 to Z31, the predicates and FFR from x0; then reports what it finds, for ever: sums over whole vectors, and
-// fills them again.
-GUEST(vectors_kept, "mov x9, #3 << 20\norr x9, x9, #3 << 16\nmsr CPACR_EL1, x9\nisb\nmov x9, #15\nmsr S3_0_C1_C2_0, x9\nisb\n"
-    ".irp n,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31\nadd w10, w0, #\\n\ndup z\\n\\().b, w10\n.endr\n"
-    "ptrue p0.b\nwhilelo p1.b, xzr, x0\nptrue p15.h\nwrffr p1.b\n"
-    "1: mov x1, #0\n.irp n,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31\n"
-    "lsl x1, x1, #1\nuaddv d\\n, p0, z\\n\\().b\nfmov x10, d\\n\nadd x1, x1, x10\nadd w10, w0, #\\n\ndup z\\n\\().b, w10\n.endr\n"
-    "cntp x2, p0, p1.b\ncntp x3, p0, p15.b\nrdvl x4, #1\nrdffr p2.b\ncntp x5, p0, p2.b\nmov x11, x0\n" REPORT "mov x0, x11\nb 1b\n");
-
-TEST_CASE("SVE: every byte of Z, P and FFR belongs to the guest, through exits, another vCPU and the host's own work", "[canary][A13]") {
-    const auto size = capabilities().vector_state;
-    if (size == 0) SKIP("no SVE");
-    const auto length = vector_length();
-    CHECK(size == 32 * length + 17 * length / 8);
-    static std::array<std::array<std::byte, 16384>, 2> state alignas(64);
-    Machine m(spin, 0, {.vcpus = 2});
-    std::array<std::uint64_t, 2> first{};
-    for (unsigned i = 0; i < 2; ++i) {
-        REQUIRE(m.vcpu(i).destroy());
-        m.slots[i].entry = nullptr;
-        auto made = Vcpu<Host>::create(m.slots[i], m.vm, {.id = i, .entry = m.at(vectors_kept), .arg = 5 + 6 * i, .vector_state = {state[i].data(), size}});
-        REQUIRE(made);
-        m.vcpus[i] = &*made;
-    }
-    for (int round = 0; round < 6; ++round) {
-        for (unsigned i = 0; i < 2; ++i) {
-            auto b = percpu().bind(m.vcpu(i));
-            REQUIRE(b);
-            for (int again = 0; again < 2; ++again) {
-                const auto e = b.run();
-                REQUIRE(e);
-                REQUIRE(e->is<exit::Hypercall>());
-                const auto h = *e->get<exit::Hypercall>();
-                if (first[i] == 0) first[i] = h.args[0];
-                CHECK(h.args[0] == first[i]);
-                CHECK(h.args[1] == std::min<std::uint64_t>(5 + 6 * i, length));
-                CHECK(h.args[2] == length / 2);
-                CHECK(h.args[3] == length);
-                CHECK(h.args[4] == std::min<std::uint64_t>(5 + 6 * i, length));
-                std::vector<double> work(64, 0.5);
-                REQUIRE(std::accumulate(work.begin(), work.end(), 0.0) == 32.0);
-                REQUIRE(b.complete());
-            }
-        }
-    }
-    CHECK(first[0] != first[1]);
-}
-
-GUEST(vector_load_128, "mov x9, #3 << 20\norr x9, x9, #3 << 16\nmsr CPACR_EL1, x9\nisb\nmov x9, #15\nmsr S3_0_C1_C2_0, x9\nisb\nptrue p0.b\n"
-    "index z3.b, #1, #0\nindex z4.b, #1, #0\nldr q3, [x0]\nuaddv d5, p0, z4.b\nfmov x1, d3\nmov x2, v3.d[1]\nuaddv d6, p0, z3.b\nfmov x3, d6\nfmov x4, d5\n" REPORT);
-
-TEST_CASE("SVE: a load of 128 bits from a device clears the rest of its register, and no other register changes", "[mmio][A13]") {
-    const auto size = capabilities().vector_state;
-    if (size == 0) SKIP("no SVE");
-    static std::array<std::byte, 16384> state alignas(64);
-    Machine m(spin);
-    REQUIRE(m.vcpu().destroy());
-    m.slots[0].entry = nullptr;
-    auto made = Vcpu<Host>::create(m.slots[0], m.vm, {.id = 0, .entry = m.at(vector_load_128), .arg = device_base.value, .vector_state = {state.data(), size}});
-    REQUIRE(made);
-    m.vcpus[0] = &*made;
-    auto b = percpu().bind(m.vcpu());
-    for (const std::uint64_t part : {1, 2}) {
-        const auto e = b.run();
-        REQUIRE(e);
-        REQUIRE(e->is<exit::MmioRead>());
-        REQUIRE(b.complete(part));
-    }
-    const auto e = b.run();
-    REQUIRE(e);
-    REQUIRE(e->is<exit::Hypercall>());
-    const auto h = *e->get<exit::Hypercall>();
-    CHECK(h.args[0] == 1);
-    CHECK(h.args[1] == 2);
-    CHECK(h.args[2] == 3);                         // the whole of Z3: nothing above the 128 bits
-    CHECK(h.args[3] == vector_length());    // Z4: a one in each byte
-}
-
-TEST_CASE("SVE: too little memory is an error; none hides the feature", "[misuse][A13]") {
-    const auto size = capabilities().vector_state;
-    if (size == 0) SKIP("no SVE");
-    static std::array<std::byte, 64> little alignas(64);
-    Machine m(spin);
-    REQUIRE(m.vcpu().destroy());
-    m.slots[0].entry = nullptr;
-    CHECK(Vcpu<Host>::create(m.slots[0], m.vm, {.id = 0, .entry = ram_base, .vector_state = {little.data() + 1, 48}}).error().code == Code::misaligned);
-    auto made = Vcpu<Host>::create(m.slots[0], m.vm, {.id = 0, .entry = ram_base, .vector_state = little});
-    REQUIRE(made);
-    auto refused = percpu().bind(*made);
-    REQUIRE(!refused);
-    CHECK(refused.error().code == Code::too_small);
-    CHECK(refused.error().expected == size);
-    CHECK(made->state() == State::free);
 }
 
 // Stores to 0xC002'0000 for ever, which the fourth block of its table may translate. skipping_vectors: see hostile_test.cpp.

@@ -1,4 +1,5 @@
 // Registers as a host sets and reads them, bound and unbound.
+#include <catch2/catch_template_test_macros.hpp>
 #include <catch2/catch_test_macros.hpp>
 #include "../bare_host.hpp"
 
@@ -61,4 +62,35 @@ TEST_CASE("a vector instruction that was interrupted goes on where it was, whoev
     CHECK(stands);
     CHECK(seen[0] == 3);
     CHECK(seen[1] == 3);
+}
+
+// Fills v0 to v31 with ones; reports, for ever.
+GUEST(fill_vectors, "li t0, 3 << 9\ncsrs sstatus, t0\nvsetvli t0, x0, e8, m8, ta, ma\nvmv.v.i v0, -1\nvmv.v.i v8, -1\nvmv.v.i v16, -1\nvmv.v.i v24, -1\n1:\n" REPORT "j 1b\n");
+
+TEMPLATE_TEST_CASE("what one guest has left in the vectors is gone when the next one, which has none, is unbound", "[canary][bind][R9]", Host, BareHost) {
+    const auto size = capabilities().vector_state;
+    if (size == 0) return;  // a hart without vectors
+    static std::array<std::byte, 65536> state alignas(64), left alignas(64);
+    left.fill(std::byte{0xFF});
+    Enabled<TestType> here;
+    Machine m(fill_vectors);
+    Slot slots[2];
+    Vm<TestType> vm{{.id = 5, .stage2 = &m.stage2, .vcpus = slots, .ram = m.ram}};
+    auto first = Vcpu<TestType>::create(slots[0], vm, {.id = 0, .entry = m.at(fill_vectors), .vector_state = {state.data(), size}});
+    auto second = Vcpu<TestType>::create(slots[1], vm, {.id = 1, .entry = m.at(fill_vectors)});
+    REQUIRE(first);
+    REQUIRE(second);
+    bool ran = false, switched = false;
+    {
+        auto b = here.cpu.bind(*first);
+        const auto e = b.run();
+        ran = e && e->template is<exit::Hypercall>() && b.complete();
+        switched = b.switch_to(*second).has_value();
+    }
+    asm volatile(".option push\n.option arch, +v\nli t0, 3 << 9\ncsrrs t1, sstatus, t0\nvsetvli t0, x0, e8, m8, ta, ma\nmv t2, %0\n"
+                 "vse8.v v0, (t2)\nadd t2, t2, t0\nvse8.v v8, (t2)\nadd t2, t2, t0\nvse8.v v16, (t2)\nadd t2, t2, t0\nvse8.v v24, (t2)\ncsrw sstatus, t1\n.option pop"
+                 ::"r"(left.data()) : "t0", "t1", "t2", "memory");
+    CHECK(ran);
+    CHECK(switched);
+    CHECK(std::ranges::all_of(std::span(left).first(size), [](std::byte b) { return b == std::byte{0}; }));
 }
