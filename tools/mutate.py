@@ -151,9 +151,11 @@ def main():
     lock = lock_tree()
     copy_tree()
     clean, missed = Clean(), 0
-    for n, file in enumerate(patches, 1):
+    heads = [read_patch(f"{ROOT}/test/mutations/{file}") for file in patches]
+    for level, cases in sorted({(level, cases) for _, level, cases in heads}):  # at once: later each would want the clean tree built again
+        clean.look(level, cases)
+    for n, (file, (name, level, cases)) in enumerate(zip(patches, heads), 1):
         path = f"{ROOT}/test/mutations/{file}"
-        name, level, cases = read_patch(path)
         verdict = clean.look(level, cases)
         if not verdict:
             # -F0: a patch whose surroundings have changed may land elsewhere than where it was meant to.
