@@ -22,13 +22,17 @@ protected:
 class Checker {
 public:
     /// Runs `make()` for each execution: it builds the state, adds threads, and gives the check to do at the end (true: good).
-    /// Gives the number of executions, or nothing when one failed.
-    static auto explore(const std::function<std::function<bool()>(Checker&)>& make, std::size_t most = 5'000'000) -> std::optional<std::size_t> {
+    /// Gives the number of executions, or nothing when one failed. `preemptions`: how often at most a thread that could go on has to stand
+    /// back; when a store becomes visible is not bounded by that.
+    static auto explore(const std::function<std::function<bool()>(Checker&)>& make, unsigned preemptions = ~0u) -> std::optional<std::size_t> {
+        constexpr std::size_t most = 5'000'000;
         Checker c;
         checker = &c;
         for (std::size_t n = 1; n <= most; ++n) {
             c.threads_.clear();
             c.at_ = 0;
+            c.last_ = 0;
+            c.left_ = preemptions;
             const auto check = make(c);
             c.run();
             if (!check()) return std::nullopt;
@@ -42,7 +46,13 @@ public:
     void thread(std::function<void()> body) {
         auto& t = threads_.emplace_back();
         t.body = std::move(body);
-        t.stack = std::make_unique_for_overwrite<char[]>(stack_size);
+        if (stacks_.size() < threads_.size()) stacks_.push_back(std::make_unique_for_overwrite<char[]>(stack_size));
+        t.stack = stacks_[threads_.size() - 1].get();
+    }
+
+    /// A place where another thread may go first, beside those of the atomics.
+    void turn() {
+        if (current_ >= 0) pause();
     }
 
     // What the atomics below call from a thread's body; outside one (set-up, the check) everything is immediate.
@@ -81,7 +91,7 @@ private:
     struct Store { Location* where; std::uint64_t value; bool release; };
     struct Thread {
         std::function<void()> body;
-        std::unique_ptr<char[]> stack;
+        char* stack = nullptr;
         ucontext_t context{};
         std::vector<Store> buffer;
         bool started = false, done = false;
@@ -118,7 +128,7 @@ private:
         if (!thread.started) {
             thread.started = true;
             getcontext(&thread.context);
-            thread.context.uc_stack.ss_sp = thread.stack.get();
+            thread.context.uc_stack.ss_sp = thread.stack;
             thread.context.uc_stack.ss_size = stack_size;
             thread.context.uc_link = nullptr;
             makecontext(&thread.context, entry, 0);
@@ -130,13 +140,15 @@ private:
         for (;;) {
             std::vector<std::pair<std::size_t, std::size_t>> actions;  // thread and 0, or thread and 1 + store
             for (std::size_t t = 0; t < threads_.size(); ++t) {
-                if (!threads_[t].done) actions.emplace_back(t, 0);
+                if (!threads_[t].done && (left_ != 0 || t == last_ || threads_[last_].done)) actions.emplace_back(t, 0);
                 for (std::size_t i = 0; i < threads_[t].buffer.size(); ++i)
                     if (may_leave(threads_[t].buffer, i)) actions.emplace_back(t, 1 + i);
             }
             if (actions.empty()) return;
             const auto [t, what] = actions[choose(actions.size())];
             if (what == 0) {
+                left_ -= left_ != 0 && t != last_ && !threads_[last_].done;
+                last_ = t;
                 step(t);
                 continue;
             }
@@ -147,8 +159,10 @@ private:
     }
 
     std::deque<Thread> threads_;
+    std::vector<std::unique_ptr<char[]>> stacks_;  // kept from one execution to the next
     std::vector<std::pair<std::size_t, std::size_t>> path_;  // choice and how many there were
-    std::size_t at_ = 0;
+    std::size_t at_ = 0, last_ = 0;  // the thread whose turn it was last
+    unsigned left_ = 0;
     int current_ = -1;
     ucontext_t scheduler_{};
 };
