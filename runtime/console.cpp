@@ -38,8 +38,11 @@ void exit(int status) noexcept {
 namespace detail {
 void report_fault(std::uint64_t pc, std::uint64_t frame_pointer, std::span<const std::uint64_t> registers, char letter,
                   std::initializer_list<std::pair<std::string_view, std::uint64_t>> facts) noexcept {
-    static constinit std::atomic_flag dying{};
-    if (dying.test_and_set()) for (;;) {}  // a fault in the report: the first one stands
+    static constinit std::atomic<unsigned> dying{0};  // the CPU that reports, + 1
+    if (auto none = 0u; !dying.compare_exchange_strong(none, this_cpu() + 1)) {
+        if (none == this_cpu() + 1) exit(99);  // a fault in the report itself: what has been said stands
+        for (;;) {}
+    }
     const auto item = [](std::string_view name, std::uint64_t value) { print(name); print_hex(value); };
     print("\nhost fault on CPU ");
     print_decimal(this_cpu());

@@ -83,6 +83,8 @@ bad_input() {
   refused "no address" run riscv64 $f/random --flat 0x40200000
   refused "no address" run aarch64 $f/random --flat 0xffffffff40200000
   refused "no address" run aarch64 $f/random --flat 099
+  refused "no instruction" run aarch64 $f/random --flat 0x40200002
+  refused "no instruction" run riscv64 $f/random --flat 0x80200001
   refused "does not exist" run aarch64 $f/good --initrd $f/nothing
   refused "is empty" run aarch64 $f/good --initrd $f/empty
   refused "larger than the VM's memory" run aarch64 $f/good --initrd $f/initrd --memory 16
@@ -139,6 +141,8 @@ stop() {
   cache=$("$root/tools/setup.sh" where sysroot aarch64) cache=${cache%/*}
   before=$(ls -A "$cache")
   status_is "a guest that never ends: 124" 124 run aarch64 "$work/forever" --flat 0x40200000 --timeout 1 --memory 0064
+  printf '\0\x80\xb0\xd2\x40\0\x80\xf2\x02\0\0\xd4\0\0\0\x14' >"$work/off"   # CPU_OFF
+  status_is "a VM whose last vCPU turns itself off has ended: 0" 0 run aarch64 "$work/off" --flat 0x40200000 --timeout 20
   for i in 0.02 0.1 0.3 0.6 2; do interrupted "Ctrl-C after $i s: 130" $i "$root/ax" run aarch64 "$work/forever" --flat 1075838976; done
   # Programs that take an interrupt and end with a status of their own, as Meson, ninja and apt do.
   mkdir -p "$work/bin"

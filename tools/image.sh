@@ -1,5 +1,5 @@
 # Sourced by ax: does a guest's file fit into its VM? Looked at before anything is set up, so with what every machine has (bash, od).
-# Uses arch, ram, elf_machine, memory, flat, initrd and dtb of ax; where the files go is said in examples/hypervisor/loader.cpp.
+# Uses arch, ram, code_alignment, elf_machine, memory, flat, initrd and dtb of ax; where the files go is said in examples/hypervisor/loader.cpp.
 
 readable() { # what file
   [ -e "$2" ] || refuse "$1 '$2' does not exist: give the path of a file"
@@ -35,6 +35,7 @@ check_elf() { # file size
     ((entry < paddr || entry >= paddr + memsz)) || inside=1
   done < <(words_at "$file" "$phoff" $((56 * count)) 56)
   ((start < end)) || refuse "image '$file' has no segments to load: link it first"
+  ((entry % code_alignment == 0)) || refuse "image '$file' starts at $(printf %#x "$entry"), where no instruction can be: give it an entry that is a multiple of $code_alignment"
   [ -n "$inside" ] || refuse "image '$file' starts at $(printf %#x "$entry"), where it loads nothing: link it at physical addresses"
 }
 
@@ -56,6 +57,7 @@ check_image() { # file; refuses what cannot run
     local text=$((w[1])) needs=$((w[2]))
     ((needs >= size)) || { ((needs >= 0)) && needs=$size; } || too_large "image '$file'"
     start=$((ram + image_offset + text))
+    ((text % code_alignment == 0)) || refuse "image '$file' is damaged: its text offset is no multiple of $code_alignment"
     ((text >= 0 && text < top - ram - image_offset && needs <= top - start)) || too_large "image '$file'"
     end=$((start + needs))
   elif (((w[0] & 0xffff) == 0x8b1f)); then

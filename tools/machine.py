@@ -121,7 +121,7 @@ def pump(process, report_fd, report, options, deadline):
     console = process.stdout.fileno() if process.stdout else None
     if console is not None:
         watch.add(console)
-    tail, facts = b"", {}
+    tail, facts, reached = b"", {}, set()  # reached: prefixes of the VMs whose guests are in user space
     start, head = MACHINES[options.arch].start, b""
     while watch:
         left = None if deadline is None else deadline - time.monotonic()
@@ -143,7 +143,8 @@ def pump(process, report_fd, report, options, deadline):
                 sys.stdout.buffer.write(data)
                 sys.stdout.buffer.flush()
                 tail = (tail + data)[-70000:]
-                if b"== user space:" in tail:
+                reached.update(re.findall(rb"(?m)^(\[vm\d+\] )?.*== user space:", tail))
+                if len(reached) == options.vms:
                     facts.setdefault("user_space", time.monotonic())
                 if m := re.search(rb"== user space: [^\n]* up ([0-9.]+) s", tail):
                     facts["guest_uptime"] = m[1].decode()
@@ -255,7 +256,7 @@ def run(options):
         print("+ " + " ".join(argv), file=sys.stderr)
     terminal = termios.tcgetattr(0) if sys.stdin.isatty() else None
     started = time.monotonic()
-    report, how, facts = Report(image), "end", {}
+    report, how, facts = Report(image), "failed", {}
     interactive = options.shell
     try:
         process = subprocess.Popen(argv, stdin=None if interactive else subprocess.DEVNULL,
@@ -276,8 +277,12 @@ def run(options):
         how, facts = pump(process, read_end, report, options, started + options.timeout if options.timeout else None)
     except KeyboardInterrupt:
         how = "interrupt"
-    except BrokenPipeError:
+    except BrokenPipeError:  # nobody reads on: no more is said
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         how = "interrupt"
+    except OSError as e:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        say(f"the guest's console cannot be written ({e.strerror}): give it a place with room")
     finally:
         if process.poll() is None and how != "end":
             process.kill()
@@ -286,6 +291,8 @@ def run(options):
             termios.tcsetattr(0, termios.TCSADRAIN, terminal)
     if how == "interrupt":
         return 130
+    if how == "failed":
+        return 1
     if options.demo or options.stats:
         summary(report, facts, started, options)
     if how == "timeout":
@@ -299,7 +306,7 @@ def run(options):
     if report.status not in (0, 3):
         return 1
     if report.status == 0 and options.demo and not options.shell and "user_space" not in facts:
-        say("the guest turned itself off before it reached user space")
+        say("the guest turned itself off before it reached user space" if options.vms == 1 else "a guest turned itself off before it reached user space")
         return 1
     return report.status
 

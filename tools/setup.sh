@@ -10,6 +10,16 @@ failed() { echo "ax: $*" >&2; exit 1; }
 say() { echo "ax: $*" >&2; }
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; elif command -v sudo >/dev/null; then sudo "$@"; else failed "packages must be installed: run this as root, or install sudo"; fi; }
 
+# Another apt may be at work, as on a machine that has just started: it is waited for.
+apt_install() { as_root apt-get -o DPkg::Lock::Timeout=600 install -y -qq --no-install-recommends "$@"; }
+apt_update() {
+  local left=60 said
+  until said=$(LC_ALL=C as_root apt-get update -qq 2>&1); do
+    [[ $said = *"get lock"* ]] && ((left-- > 0)) || { echo "$said" >&2; return 1; }
+    sleep 5
+  done
+}
+
 tools=(clang++-22 ld.lld-22 llvm-objcopy-22 clang-format-22 meson ninja qemu-system-aarch64 qemu-system-riscv64 qemu-system-x86_64 qemu-aarch64 qemu-riscv64 python3 xz cpio)
 packages_backports=(meson qemu-system-arm qemu-system-misc qemu-system-x86 qemu-user opensbi)
 packages=(clang-22 lld-22 llvm-22 clang-format-22 libc++-22-dev libc++abi-22-dev libclang-rt-22-dev ninja-build cpio xz-utils python3 ca-certificates)
@@ -19,7 +29,7 @@ install_lint() {
   command -v clang-tidy-22 >/dev/null && return
   [ -z "$offline" ] || failed "clang-tidy-22 is missing, and --offline forbids to install it"
   say "installing clang-tidy-22 with apt"
-  as_root apt-get install -y -qq --no-install-recommends clang-tidy-22 >&2 || failed "clang-tidy-22 cannot be installed: see above"
+  apt_install clang-tidy-22 >&2 || failed "clang-tidy-22 cannot be installed: see above"
 }
 check_versions() {
   local v
@@ -42,7 +52,7 @@ install_gdb() {
   [ -z "$offline" ] || failed "gdb-multiarch is missing, and --offline forbids to install it"
   command -v apt-get >/dev/null || failed "gdb-multiarch is missing: install it, then try again"
   say "installing gdb-multiarch with apt"
-  as_root apt-get install -y -qq --no-install-recommends gdb-multiarch >&2 || failed "gdb-multiarch cannot be installed: see above"
+  apt_install gdb-multiarch >&2 || failed "gdb-multiarch cannot be installed: see above"
 }
 
 mirror() {  # from apt itself, not from a file's name
@@ -59,7 +69,7 @@ install_packages() {
   local codename=$VERSION_CODENAME list=/etc/apt/sources.list.d/axvcpu.list site
   say "installing packages (clang 22, Meson, QEMU) with apt"
   export DEBIAN_FRONTEND=noninteractive
-  as_root apt-get update -qq >&2 || failed "apt-get update failed: check the machine's network and package sources"
+  apt_update || failed "apt-get update failed: check the machine's network and package sources"
   site=$(mirror)
   [ -n "$site" ] || failed "apt knows no Debian mirror: add one to /etc/apt/sources.list"
   if ! [ -e "$list" ]; then
@@ -69,11 +79,11 @@ install_packages() {
     grep -qw "$codename-security" <<<"$known" || suites+="deb ${site%/}-security $codename-security main"$'\n'
     say "adding $list:" ${suites:-nothing, its suites are known}
     printf %s "$suites" | as_root tee "$list" >/dev/null
-    as_root apt-get update -qq >&2 || failed "apt-get update failed with $list"
+    apt_update || failed "apt-get update failed with $list"
   fi
   local log; log=$(mktemp); trap "rm -f '$log'" EXIT
-  { as_root apt-get install -y -qq --no-install-recommends -t "$codename-backports" "${packages_backports[@]}" || [ "$codename" = trixie ] &&
-    as_root apt-get install -y -qq --no-install-recommends "${packages[@]}" "${packages_backports[@]}"; } >"$log" 2>&1 || { tail -n 5 "$log" >&2; rm -f "$log"; failed "apt-get install failed: see above"; }
+  { apt_install -t "$codename-backports" "${packages_backports[@]}" || [ "$codename" = trixie ] &&
+    apt_install "${packages[@]}" "${packages_backports[@]}"; } >"$log" 2>&1 || { tail -n 5 "$log" >&2; rm -f "$log"; failed "apt-get install failed: see above"; }
   rm -f "$log"; trap - EXIT
   hash -r
   [ -z "$(missing)" ] || failed "these are still missing after apt-get install: $(missing_list)"

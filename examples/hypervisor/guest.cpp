@@ -42,6 +42,7 @@ void Guest::transmit(std::uint8_t byte) noexcept {
     if (byte != '\n') line_[line_length_++] = '\n';
     const runtime::Guard guard(console);
     for (const char c : std::string_view("[vm")) runtime::put_guest_byte(static_cast<std::uint8_t>(c));
+    if (number_ >= 10) runtime::put_guest_byte(static_cast<std::uint8_t>('0' + number_ / 10));
     runtime::put_guest_byte(static_cast<std::uint8_t>('0' + number_ % 10));
     for (const char c : std::string_view("] ")) runtime::put_guest_byte(static_cast<std::uint8_t>(c));
     for (std::size_t i = 0; i < line_length_; ++i) runtime::put_guest_byte(static_cast<std::uint8_t>(line_[i]));
@@ -86,6 +87,11 @@ auto Guest::finish(End end) noexcept -> Next {
         guest_ended();
     }
     return Next::stop;
+}
+
+void Guest::finish_if_off() noexcept {
+    for (unsigned v = 0; v < vcpus(); ++v) if (threads_[v].phase != Thread::Phase::off) return;
+    if (end() == End::none) finish(End::off);
 }
 
 void Guest::crash(const char* what, const Exit& e, Vcpu<Host>::Bound& on_cpu) noexcept {

@@ -94,6 +94,8 @@ public:
     enum class Next : std::uint32_t { run, look, block, yield, stop };
     [[gnu::always_inline]] inline auto handle(Thread&, Vcpu<Host>::Bound&, const Exit&) noexcept -> Next;
     void receive(std::uint8_t byte) noexcept;
+    /// A VM whose last vCPU has turned itself off has nobody who could turn one on again. Requires the scheduler's lock.
+    void finish_if_off() noexcept;
     auto exits(std::size_t reason) const noexcept -> std::uint64_t;
 
 private:

@@ -13,6 +13,7 @@ constinit struct {
     Thread *first = nullptr, *last = nullptr;
     std::uint64_t due = no_deadline;  // no blocked thread's timer fires before this
     std::atomic<bool> waiting{false}; // there is a first
+    bool pinned = false;              // the guest owns its CPUs' interrupts: each thread runs on the CPU of its own number
 } ready;
 
 /// Where a CPU's time goes, for a demo's summary. What is measured costs instructions in each exit, so it is a loop of its own.
@@ -46,6 +47,12 @@ void call_for_a_cpu() noexcept {
         return runtime::send_interrupt(static_cast<unsigned>(std::countr_zero(bit)), 0);
     }
     runtime::send_interrupt(runtime::this_cpu(), 0);
+}
+
+/// The same for a thread that has become ready.
+void call_for(const Thread& t) noexcept {
+    if (ready.pinned) runtime::send_interrupt(t.vcpu->id(), 0);
+    else call_for_a_cpu();
 }
 
 /// Calls f for each thread. Requires the lock.
@@ -138,6 +145,19 @@ template <bool measured>
     return Guest::Next::look;
 }
 
+/// The thread of this CPU's own number; nullptr: it is not ready. Requires the lock.
+[[gnu::noinline]] auto take_own() noexcept -> Thread* {
+    Thread* before = nullptr;
+    for (auto* t = ready.first; t != nullptr; before = std::exchange(t, t->next)) {
+        if (t->vcpu->id() != runtime::this_cpu()) continue;
+        (before != nullptr ? before->next : ready.first) = t->next;
+        if (ready.last == t) ready.last = before;
+        t->phase = Thread::Phase::running;
+        return t;
+    }
+    return nullptr;
+}
+
 /// Takes the first thread out of the queue; says when a timer has to be looked at. Requires the lock.
 [[gnu::always_inline]] inline auto take_first(std::uint64_t& earliest) noexcept -> Thread* {
     if (ready.due != no_deadline)
@@ -166,8 +186,11 @@ template <bool measured>
 /// `left`, unbound, goes where it belongs. Gives the thread to run next; nullptr: none, and this CPU is among the idle ones.
 auto put_down_and_take(Thread* left, Guest::Next why, std::uint64_t& earliest) noexcept -> Thread* {
     const runtime::Guard guard(lock);
-    if (left != nullptr) put_down(*left, why);
-    auto* t = take_first(earliest);
+    if (left != nullptr) {
+        put_down(*left, why);
+        if (left->phase == Thread::Phase::off) [[unlikely]] left->guest->finish_if_off();
+    }
+    auto* t = ready.pinned ? take_own() : take_first(earliest);
     if (t == nullptr) idle_cpus.fetch_or(std::uint64_t{1} << runtime::this_cpu());
     return t;
 }
@@ -210,22 +233,23 @@ void make_ready(Thread& t) noexcept {
             return;
         }
         if (t.phase == Thread::Phase::ready) return;
+        ready.pinned = t.guest->passthrough();  // there is no other VM then
         if (t.phase == Thread::Phase::blocked) static_cast<void>(t.vcpu->unblock());
         enqueue(t);
     }
-    call_for_a_cpu();
+    call_for(t);
 }
 
 void Host::wake(std::uint32_t vm, std::uint32_t vcpu) noexcept {
+    auto& t = guest(vm)->thread(vcpu);
     {
         const runtime::Guard guard(lock);
-        auto& t = guest(vm)->thread(vcpu);
         // Not blocked yet: the vCPU is between block() and this lock, which cannot be, or it has been woken by its timer.
         if (t.phase != Thread::Phase::blocked) return;
         static_cast<void>(t.vcpu->unblock());
         enqueue(t);
     }
-    call_for_a_cpu();
+    call_for(t);
 }
 
 void print_cost() noexcept {
