@@ -36,7 +36,9 @@ auto on_nested_page_fault(Vcpu& v) noexcept -> bool {
     if (!a) return fault_exit(v, f, addr, 0);
     // What was read must be what trapped: another vCPU may have rewritten it.
     const auto named = walk(v, a->linear);
-    if (a->write != f.write() || !named || *named != addr) return n == bytes.size() && named && named->value / 4096 != addr.value / 4096 ? fault_exit(v, f, addr, a->linear) : false;
+    if (a->write != f.write()) return false;
+    if (!named || named->value / 4096 != addr.value / 4096) return fault_exit(v, f, addr, a->linear);  // its first part was memory, or its tables say other things now
+    if (*named != addr) return false;
     if ((addr.value & 0xFFF) + a->width > 0x1000) return fault_exit(v, f, addr, a->linear);
     v.pending = {.kind = Pending::Kind::mmio, .length = a->length, .width = a->width, .reg = a->reg, .to_width = a->to_width, .high_byte = a->high_byte, .sign_extend = a->sign_extend};
     if (a->write) v.exit() = exit::MmioWrite{addr, a->width, 0, 1, store_value(v, *a)};

@@ -28,6 +28,12 @@ inline auto machine_cpuid(std::uint32_t leaf, std::uint32_t subleaf) noexcept ->
     asm volatile("rdtsc" : "=a"(low), "=d"(high));
     return low | std::uint64_t{high} << 32;
 }
+inline auto read_cr2() noexcept -> std::uint64_t {
+    std::uint64_t v;
+    asm volatile("mov %%cr2, %0" : "=r"(v));
+    return v;
+}
+inline void write_cr2(std::uint64_t v) noexcept { asm volatile("mov %0, %%cr2" ::"r"(v)); }
 inline auto read_cr4() noexcept -> std::uint64_t {
     std::uint64_t v;
     asm volatile("mov %%cr4, %0" : "=r"(v));

@@ -55,7 +55,8 @@ struct PerCpu {
     std::uint64_t epoch = 0;                 // of the whole machine's enable() calls, this is the one
     TlbTagDomain asids;                      // ASIDs are a CPU's own
     TlbTagCpu tags;
-    std::uint64_t host_efer = 0, host_save_area = 0, host_tsc_aux = 0;  // as enable() found them
+    std::uint64_t host_efer = 0, host_save_area = 0;      // as enable() found them
+    std::uint64_t host_tsc_aux = 0, host_cr2 = 0;         // while a vCPU is bound
     std::array<std::uint64_t, 6> host_debug{};            // DR0-DR3, DR6, DR7 of the host while a vCPU is bound
     alignas(4096) std::array<std::byte, 4096> save_area{};        // VM_HSAVE_PA: the hardware's
     alignas(4096) Vmcb host_block{};                              // the host's FS, GS, TR, LDTR and system-call registers, by VMSAVE
@@ -99,6 +100,7 @@ public:
     std::uint64_t last_epoch = 0;            // PerCpu::epoch of the CPU that it ran on last
     std::optional<GuestPhysAddr> page_tables;
     bool switch_fp = false, deadline_armed = false, host_breakpoints = false;
+    bool triple_fault = false;               // the host failed what a double fault's delivery needs: the next run() ends with Shutdown
     std::atomic<bool> flush{false};          // its translations have to be dropped before the next entry; any CPU sets it, then posts Event::fence
     std::uint64_t broken = 0;                // entry rules that its state breaks, looked at where the host changes it: guests cannot break one
     std::uint64_t run_deadline = no_deadline, host_timer = 0;
@@ -193,6 +195,8 @@ auto on_msr(Vcpu&) noexcept -> bool;
 auto on_write_cr4(Vcpu&) noexcept -> bool;
 auto on_interrupt(Vcpu&) noexcept -> bool;
 auto done(Vcpu&) noexcept -> bool;
+/// An instruction whose end cannot be found: rewritten meanwhile, and executed again; or not to be read at all, which is an exit.
+auto lost(Vcpu&) noexcept -> bool;
 auto fault(Vcpu&, std::uint8_t vector, std::optional<std::uint32_t> error = {}) noexcept -> bool;
 /// Length of the instruction at RIP, which the exit says is this one; where the hardware gives it, from there. Nothing: it is not there any more.
 auto instruction_length(Vcpu&, SystemInstruction* out = nullptr) noexcept -> std::optional<std::uint8_t>;

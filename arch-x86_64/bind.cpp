@@ -54,9 +54,11 @@ void Arch::load(Vcpu& v, PerCpu& cpu) noexcept {
     b.asid = assigned.tag.value;
     b.nested_cr3 = v.machine().stage2->root().value;
     b.clean = 0;
-    v.broken = broken_rules(b);
+    v.broken = broken_rules(b, cpu.cr4_absent);
     v.host_block = cpu.hal->virt_to_phys(&cpu.host_block).value;
     axvcpu_vmsave(v.host_block);
+    cpu.host_cr2 = read_cr2();
+    if (cpu.has_tsc_aux) cpu.host_tsc_aux = read<"TSC_AUX">();
     if (cpu.has_tsc_aux) write<"TSC_AUX">(0);  // RDTSCP is intercepted, where the machine can (QEMU cannot): it shows nothing of the host
     move_debug<true>(cpu.host_debug, v.context);
     if (!v.switch_fp) axvcpu_fp_load(&v.context);
@@ -74,11 +76,13 @@ void Arch::unbind(Vcpu& v, CpuId here) noexcept {
     auto& cpu = *v.percpu;
     if (here != v.cpu()) [[unlikely]] return;
     const auto flag = mask_interrupts();
-    if (!v.switch_fp) {
-        axvcpu_fp_save(&v.context);
-        axvcpu_fp_clear();  // nothing of a guest stays in a CPU that it has left
-    }
+    // Nothing of a guest stays in a CPU that it has left.
+    if (v.switch_fp) axvcpu_fp_save_host(&v.host_fp);
+    else axvcpu_fp_save(&v.context);
+    axvcpu_fp_clear();
+    if (v.switch_fp) axvcpu_fp_load_host(&v.host_fp);
     move_debug<false>(cpu.host_debug, v.context);
+    write_cr2(cpu.host_cr2);
     if (cpu.has_tsc_aux) write<"TSC_AUX">(cpu.host_tsc_aux);
     cpu.bound = nullptr;
     v.percpu = nullptr;

@@ -9,8 +9,16 @@ namespace axvcpu::x86_64 {
 
 /// The instruction is over. Back into the guest; where its length cannot be found it is executed again.
 auto done(Vcpu& v) noexcept -> bool {
-    if (const auto length = instruction_length(v)) advance(v, *length);
+    const auto length = instruction_length(v);
+    if (!length) return lost(v);
+    advance(v, *length);
     return false;
+}
+auto lost(Vcpu& v) noexcept -> bool {
+    std::array<std::uint8_t, 15> bytes{};
+    if (fetch(v, bytes) != 0) return false;
+    v.exit() = exit::Unknown{v.vmcb->exit_code};
+    return true;
 }
 auto fault(Vcpu& v, std::uint8_t vector, std::optional<std::uint32_t> error) noexcept -> bool { return inject(v, vector, error), false; }
 

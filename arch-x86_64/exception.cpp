@@ -8,12 +8,24 @@ import axvcpu.vm;
 
 namespace axvcpu::x86_64 {
 
-/// Where an exception waits to be delivered already, a second one makes it a double fault (APM 2, #DF).
+namespace {
+/// Whether a second exception in the delivery of the first makes a double fault (APM 2, #DF: contributory exceptions and page faults).
+constexpr auto doubles(std::uint64_t first, std::uint8_t second) noexcept -> bool {
+    constexpr std::uint32_t contributory = 1u << 0 | 0x1Fu << 9, page_fault = 1u << 14;
+    const auto is = [](std::uint64_t vector, std::uint32_t set) { return (set >> vector & 1) != 0; };
+    return (is(first, contributory) && is(second, contributory)) || (is(first, page_fault) && is(second, contributory | page_fault));
+}
+}  // namespace
+
+/// Where an exception waits to be delivered already, a second one makes it a double fault, or ends it all; after a benign one it is
+/// delivered in its place.
 void inject(Vcpu& v, std::uint8_t vector, std::optional<std::uint32_t> error) noexcept {
     auto& b = *v.vmcb;
     constexpr std::uint64_t valid = std::uint64_t{1} << 31, type = 7 << 8, exception = 3 << 8;
     const bool second = (b.event_injection & valid) != 0 && (b.event_injection & type) == exception;
-    b.event_injection = second ? event(Vector::df, true) : event(vector, error.has_value(), error.value_or(0));
+    const auto first = b.event_injection & 31;
+    v.triple_fault |= second && first == Vector::df;
+    b.event_injection = second && doubles(first, vector) ? event(Vector::df, true) : event(vector, error.has_value(), error.value_or(0));
 }
 
 void advance(Vcpu& v, unsigned length) noexcept {
@@ -49,6 +61,13 @@ void arrive(Vcpu& v, std::uint64_t value) noexcept {
 auto Arch::complete(Vcpu& v, std::uint64_t value) noexcept -> Result<void> {
     if (const auto* refused = outstanding(v)) return *refused;
     auto& p = v.pending;
+    if (p.length == 0 && !(p.kind == Pending::Kind::fault && (v.vmcb->event_injection >> 31 & 1) != 0)) {  // in an event's delivery no instruction is over
+        const auto length = p.kind == Pending::Kind::fault ? any_length(v) : instruction_length(v);
+        if (std::array<std::uint8_t, 15> bytes{}; !length && fetch(v, bytes) == 0)
+            return Error{Code::unsupported, "an instruction that can be read, to find its end"};
+        if (!length) return p.kind = Pending::Kind::none, Result<void>{};  // it has gone: the guest meets that itself
+        p.length = *length;
+    }
     const auto kind = std::exchange(p.kind, Pending::Kind::none);
     switch (kind) {
         case Pending::Kind::hypercall: v.vmcb->rax = value; break;
@@ -59,13 +78,7 @@ auto Arch::complete(Vcpu& v, std::uint64_t value) noexcept -> Result<void> {
             break;
         default: break;  // a fault that is completed: the host has done the instruction's work
     }
-    if (p.length == 0) {
-        if (kind == Pending::Kind::fault && (v.vmcb->event_injection >> 31 & 1) != 0) return {};  // in an event's delivery: no instruction is over
-        const auto length = kind == Pending::Kind::fault ? any_length(v) : instruction_length(v);
-        if (!length) return {};  // it has gone: the guest meets that itself
-        p.length = *length;
-    }
-    advance(v, p.length);
+    if (p.length != 0) advance(v, p.length);
     return {};
 }
 

@@ -49,7 +49,8 @@ auto linear_address(Vcpu& v, const ZydisDecodedInstruction& insn, const ZydisDec
         if (!i) return std::nullopt;
         offset += v.x(i->number) * m.scale;
     }
-    return segment_base(v, m.segment) + narrow(offset, insn.address_width / 8);
+    const auto linear = segment_base(v, m.segment) + narrow(offset, insn.address_width / 8);
+    return v.in_long_mode() ? linear : linear & 0xFFFF'FFFF;
 }
 
 auto decoder_for(const Vcpu& v) noexcept -> ZydisDecoder {

@@ -57,7 +57,6 @@ auto Arch::enable(PerCpu& cpu, const HalTable& hal) noexcept -> Result<Capabilit
     write<"HOST_EFER">(cpu.host_efer | efer_svme);
     cpu.host_save_area = read<"VM_HSAVE_PA">();
     write<"VM_HSAVE_PA">(hal.virt_to_phys(cpu.save_area.data()).value);
-    if (cpu.has_tsc_aux) cpu.host_tsc_aux = read<"TSC_AUX">();
     static constinit std::atomic<std::uint64_t> epochs{0};
     cpu.epoch = ++epochs;
     cpu.enabled = true;
@@ -71,7 +70,7 @@ auto Arch::disable(PerCpu& cpu) noexcept -> Result<void> {
         return Error{Code::wrong_cpu, "the CPU that was enabled", static_cast<std::uint64_t>(cpu.id), static_cast<std::uint64_t>(cpu.hal->this_cpu())};
     cpu.asids.remove(cpu.tags);
     write<"VM_HSAVE_PA">(cpu.host_save_area);
-    write<"HOST_EFER">(cpu.host_efer);
+    write<"HOST_EFER">((read<"HOST_EFER">() & ~efer_svme) | (cpu.host_efer & efer_svme));  // the rest is the host's own
     cpu.enabled = false;
     return {};
 }

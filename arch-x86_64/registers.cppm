@@ -52,6 +52,8 @@ inline constexpr std::array registers{
     detail::general("R12", 12), detail::general("R13", 13), detail::general("R14", 14), detail::general("R15", 15),
     detail::block("RAX", 0, 0x5F8), detail::block("RSP", 4, 0x5D8), detail::block("RIP", 16, 0x578), detail::block("RFLAGS", 17, 0x570, 2),
     detail::block("CPL", 24, 0x4CB, 0, 0, 3),
+    // What is about to be delivered, and what holds interrupts back; CR8 is V_TPR. Numbers of our own.
+    detail::block("EVENTINJ", 25, 0x0A8, 0, 3, 0xFFFF'FFFF'8000'0FFF), detail::block("INTERRUPT_SHADOW", 26, 0x068, 0, 3, 1), detail::block("V_TPR", 27, 0x060, 0, 0, 0xF),
 
     detail::block("CR0", 32, 0x558, 0x11), detail::block("CR2", 34, 0x640), detail::block("CR3", 35, 0x550), detail::block("CR4", 36, 0x548),
     detail::block("DR6", 54, 0x568, 0xFFFF'0FF0), detail::block("DR7", 55, 0x560, 0x400),

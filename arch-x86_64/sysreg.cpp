@@ -13,7 +13,7 @@ auto on_cpuid(Vcpu& v) noexcept -> bool {
     auto& b = *v.vmcb;
     const auto leaf = static_cast<std::uint32_t>(b.rax), subleaf = static_cast<std::uint32_t>(v.x(1));
     const auto length = instruction_length(v);
-    if (!length) return false;
+    if (!length) return lost(v);
     const auto r = cpuid(leaf, subleaf, static_cast<std::uint32_t>(v.hardware_id()), machine_cpuid);
     b.rax = r.eax;
     v.x(3) = r.ebx;
@@ -38,11 +38,6 @@ auto is_address(std::uint32_t msr) noexcept -> bool {
     return msr == msr_of<"LSTAR"> || msr == msr_of<"CSTAR"> || msr == msr_of<"KERNEL_GS_BASE"> || msr == msr_of<"SYSENTER_ESP"> || msr == msr_of<"SYSENTER_EIP"> || msr == 0xC000'0100 || msr == 0xC000'0101;
 }
 auto canonical(std::uint64_t a) noexcept -> bool { return static_cast<std::uint64_t>(static_cast<std::int64_t>(a << 16) >> 16) == a; }
-auto pat_types_ok(std::uint64_t pat) noexcept -> bool {
-    for (unsigned i = 0; i < 64; i += 8)
-        if (const auto t = pat >> i & 0xFF; t > 7 || t == 2 || t == 3) return false;
-    return true;
-}
 }  // namespace
 
 auto on_msr(Vcpu& v) noexcept -> bool {
@@ -81,7 +76,7 @@ auto on_msr(Vcpu& v) noexcept -> bool {
 auto on_write_cr4(Vcpu& v) noexcept -> bool {
     auto& b = *v.vmcb;
     SystemInstruction insn;
-    if (!instruction_length(v, &insn) || insn.opcode != 0x22 || insn.reg != 4) return false;  // rewritten meanwhile
+    if (!instruction_length(v, &insn) || insn.opcode != 0x22 || insn.reg != 4) return lost(v);
     const auto value = v.in_long_mode() ? v.x(insn.rm) : v.x(insn.rm) & 0xFFFF'FFFF;
     if (!cr4_allowed(value, b.efer) || (value & v.percpu->cr4_absent) != 0) return fault(v, Vector::gp, 0);
     if (b.cr4 != value) v.flush.store(true);
@@ -134,13 +129,15 @@ auto Arch::set(Vcpu& v, reg::Id id, std::uint64_t value, bool high) noexcept -> 
     if (!at) return at.error();
     const auto& r = registers[at->row];
     if (high && r.log2_bytes <= 3) return Error{Code::bad_value, "a register of more than 8 bytes", 16, r.bytes()};
-    if (at->row == index<"FXSAVE"> && at->element == 1 && high && (value & 0xFFFF'0000) != 0)
-        return Error{Code::bad_value, "MXCSR without reserved bits: FXRSTOR would fault", 0xFFFF, value & 0xFFFF'FFFF};
+    const std::uint64_t mxcsr = (machine_cpuid(0x8000'0001, 0).ecx >> 7 & 1) != 0 ? 0x2'FFFF : 0xFFFF;  // MM, where there are misaligned accesses
+    if (at->row == index<"FXSAVE"> && at->element == 1 && high && (value & 0xFFFF'FFFF & ~mxcsr) != 0)
+        return Error{Code::bad_value, "MXCSR without reserved bits: FXRSTOR would fault", mxcsr, value & 0xFFFF'FFFF};
     if (r.policy == Policy::control_block) {
         if (at->row == index<"CR0"> || at->row == index<"CR3"> || at->row == index<"CR4"> || at->row == index<"EFER">) v.flush.store(true);
         if (at->row == index<"EFER">) value |= efer_svme;
+        value &= r.writable;
         __builtin_memcpy(reinterpret_cast<unsigned char*>(v.vmcb) + r.encoding.field, &value, r.bytes());
-        if (v.percpu != nullptr) v.broken = broken_rules(*v.vmcb);
+        if (v.percpu != nullptr) v.broken = broken_rules(*v.vmcb, v.percpu->cr4_absent);
         return {};
     }
     if (v.percpu != nullptr && r.policy == Policy::on_bind) return debug_register(at->row, &value), Result<void>{};

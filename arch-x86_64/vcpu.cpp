@@ -68,6 +68,7 @@ auto Arch::reset(Vcpu& v, GuestPhysAddr entry, std::uint64_t arg) noexcept -> Re
     if (s == State::running || s == State::ready) return Vcpu::bad_state("a vCPU that is not bound", State::free, s);
     if (!v.page_tables && entry.value > 0xFFFF'FFFF) return Error{Code::bad_value, "an entry point below 4 GiB for 32-bit mode", 0xFFFF'FFFF, entry.value};
     reset_registers(v, entry, arg);
+    v.triple_fault = false;
     v.mailbox_.unblock();
     v.power_.store(Power::on, std::memory_order_release);
     v.state_.store(State::free, std::memory_order_release);
@@ -101,6 +102,11 @@ void enter(Vcpu& v) noexcept {
 
 void run_loop(Vcpu& v) noexcept {
     for (;;) {
+        if (std::exchange(v.triple_fault, false)) {
+            v.end();
+            v.exit() = exit::Shutdown{};
+            return;
+        }
         if (!v.mailbox().enter(v.place())) {
             if (v.leave_for(v.mailbox().take())) return;
             continue;

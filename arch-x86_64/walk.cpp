@@ -58,10 +58,11 @@ auto walk(Vcpu& v, std::uint64_t linear) noexcept -> std::optional<GuestPhysAddr
 
 auto fetch(Vcpu& v, std::array<std::uint8_t, 15>& bytes) noexcept -> std::size_t {
     const auto& b = *v.vmcb;
-    const auto start = v.in_long_mode() ? b.rip : b.cs.base + b.rip;
+    const bool wide = v.in_long_mode();
+    const auto start = wide ? b.rip : b.cs.base + b.rip;
     std::optional<GuestPhysAddr> at;
     for (std::size_t n = 0; n < bytes.size(); ++n) {
-        if (n == 0 || (start + n) % 4096 == 0) at = walk(v, start + n);
+        if (n == 0 || (start + n) % 4096 == 0) at = walk(v, wide ? start + n : (start + n) & 0xFFFF'FFFF);
         else at = *at + 1;
         if (!at) return n;
         const VcpuCore::Reading reading(v);

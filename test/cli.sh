@@ -132,6 +132,8 @@ interrupted() {
   sleep "$seconds"
   kill -INT -- -$pid
   wait $pid 2>/dev/null || status=$?
+  local left=20   # who was told at the same moment ends in the next one
+  while pgrep -g $pid >/dev/null && ((left-- > 0)); do sleep 0.1; done
   result "$name" "$([ $status = 130 ] || echo "status $status instead of 130: $(tail -n 1 "$work/err")"; ! pgrep -g $pid >/dev/null || echo "processes are left")"
 }
 

@@ -66,14 +66,27 @@ constexpr auto event(std::uint8_t vector, bool has_error, std::uint32_t error = 
     return valid | exception | vector | (has_error ? std::uint64_t{1} << 11 : 0) | std::uint64_t{error} << 32;
 }
 
-/// The rules that a guest's state must keep for VMRUN, by the bit that FailEntry::broken has for each.
-inline constexpr std::array<std::string_view, 13> entry_rules{
-    "EFER.SVME is 1", "CR0.NW is 0 where CR0.CD is 0", "CR0[63:32] are 0", "CR3 has no reserved bit set", "CR4 has no reserved bit set",
-    "DR6[63:32] are 0", "DR7[63:32] are 0", "EFER has no reserved bit set", "with EFER.LME and CR0.PG, CR4.PAE is 1", "with EFER.LME and CR0.PG, CR0.PE is 1",
-    "in long mode CS.L and CS.D are not both 1", "VMRUN is intercepted", "the ASID is not 0"};
+/// IA32_PAT: eight memory types, of which 2, 3 and those above 7 are none.
+constexpr auto pat_types_ok(std::uint64_t pat) noexcept -> bool {
+    for (unsigned i = 0; i < 64; i += 8)
+        if (const auto t = pat >> i & 0xFF; t > 7 || t == 2 || t == 3) return false;
+    return true;
+}
+/// EVENTINJ: nothing, an interrupt, NMI, an exception that there is, or a software interrupt.
+constexpr auto injection_ok(std::uint64_t e) noexcept -> bool {
+    const auto type = e >> 8 & 7, vector = e & 0xFF;
+    return (e >> 31 & 1) == 0 || type == 0 || type == 2 || type == 4 || (type == 3 && vector < 32 && vector != 2);
+}
 
-/// The rules of entry_rules that the state breaks, one bit for each.
-constexpr auto broken_rules(const Vmcb& b) noexcept -> std::uint64_t {
+/// The rules that a guest's state must keep for VMRUN, by the bit that FailEntry::broken has for each.
+inline constexpr std::array<std::string_view, 15> entry_rules{
+    "EFER.SVME is 1", "CR0.NW is 0 where CR0.CD is 0", "CR0[63:32] are 0", "CR3 has no reserved bit set", "CR4 has no bit set that is reserved on this CPU",
+    "DR6[63:32] are 0", "DR7[63:32] are 0", "EFER has no reserved bit set", "with EFER.LME and CR0.PG, CR4.PAE is 1", "with EFER.LME and CR0.PG, CR0.PE is 1",
+    "in long mode CS.L and CS.D are not both 1", "VMRUN is intercepted", "the ASID is not 0",
+    "the PAT has memory types only", "the event to inject is one"};
+
+/// The rules of entry_rules that the state breaks, one bit for each. `cr4_absent`: what this CPU has not.
+constexpr auto broken_rules(const Vmcb& b, std::uint64_t cr4_absent = 0) noexcept -> std::uint64_t {
     std::uint64_t broken = 0;
     auto rule = [&, n = 0u](bool kept) mutable { broken |= std::uint64_t{!kept} << n++; };
     const bool long_paging = (b.efer & efer_lme) != 0 && (b.cr0 & cr0_pg) != 0;
@@ -82,7 +95,7 @@ constexpr auto broken_rules(const Vmcb& b) noexcept -> std::uint64_t {
     rule((b.cr0 & cr0_cd) != 0 || (b.cr0 & cr0_nw) == 0);
     rule((b.cr0 & high) == 0);
     rule((b.cr3 & cr3_reserved) == 0);
-    rule((b.cr4 & cr4_reserved) == 0);
+    rule((b.cr4 & (cr4_reserved | cr4_absent)) == 0);
     rule((b.dr6 & high) == 0);
     rule((b.dr7 & high) == 0);
     rule((b.efer & efer_reserved) == 0);
@@ -91,6 +104,8 @@ constexpr auto broken_rules(const Vmcb& b) noexcept -> std::uint64_t {
     rule(!long_paging || (b.cr4 & cr4_pae) == 0 || (b.cs.attributes & 0x600) != 0x600);
     rule((b.intercepts2 & intercept::vmrun) != 0);
     rule(b.asid != 0);
+    rule(pat_types_ok(b.pat));
+    rule(injection_ok(b.event_injection));
     return broken;
 }
 

@@ -73,5 +73,9 @@ TEST_CASE("VMRUN's rules: each one broken alone is named", "[vmcb]") {
     CHECK(broken([](Vmcb& b) { b.efer |= efer_lme; b.cr0 |= cr0_pg; b.cr4 = cr4_pae; b.cs.attributes = 0x600; }) == 1u << 10);
     CHECK(broken([](Vmcb& b) { b.intercepts2 = 0; }) == 1u << 11);
     CHECK(broken([](Vmcb& b) { b.asid = 0; }) == 1u << 12);
-    CHECK(entry_rules.size() == 13);
+    CHECK(broken([](Vmcb& b) { b.pat = 2; }) == 1u << 13);
+    CHECK(broken([](Vmcb& b) { b.event_injection = 1u << 31 | 3u << 8 | 2; }) == 1u << 14);
+    CHECK(broken([](Vmcb& b) { b.event_injection = event(13, true); }) == 0);
+    CHECK(broken_rules([&] { Vmcb b = good; b.cr4 = 1 << 12; return b; }(), 1 << 12) == 1u << 4);
+    CHECK(entry_rules.size() == 15);
 }

@@ -1,4 +1,5 @@
 // SVM: every exit that this first step knows, produced by a guest that does the thing, checked field by field, completed, retried, failed.
+#include <catch2/catch_template_test_macros.hpp>
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/generators/catch_generators.hpp>
 #include <fmt/compile.h>
@@ -326,4 +327,57 @@ TEST_CASE("floating point is switched with its vCPU: never at its first use", "[
     auto refused = Vcpu<BareHost>::create(slot[0], vm, create_config(ram_base, 0, m.at(call_guest), 0, false));
     REQUIRE_FALSE(refused);
     CHECK(refused.error().code == Code::unsupported);
+}
+
+GUEST(leave_in_fp, "mov $0x12345678, %eax\nmovd %eax, %mm0\nmovd %eax, %xmm15\nmov $0xC0DE, %eax\nvmmcall\n" REPORT);
+
+TEMPLATE_TEST_CASE("what a guest leaves in the x87 and SSE registers is gone after its unbinding", "[canary][bind][fp]", Host, BareHost) {
+    alignas(16) static std::array<std::uint32_t, 128> image;
+    image.fill(~0u);
+    Enabled<TestType> here;
+    Machine m(leave_in_fp);
+    Slot slot[1];
+    Vm<TestType> vm{{.id = 9, .stage2 = &m.stage2, .vcpus = slot, .ram = m.ram}};
+    auto v = Vcpu<TestType>::create(slot[0], vm, create_config(ram_base, 0, m.at(leave_in_fp), 0, false));
+    REQUIRE(v);
+    constexpr auto cr4 = arch::registers[arch::index<"CR4">].id();
+    REQUIRE(v->set(cr4, v->get(cr4).value_or(0) | 1 << 9));  // OSFXSR
+    bool ran = false;
+    {
+        auto b = here.cpu.bind(*v);
+        const auto e = b.run();
+        ran = e && e->template is<exit::Hypercall>();
+    }
+    asm volatile("fxsave64 %0" : "=m"(image));
+    CHECK(ran);
+    CHECK(image[8] == 0);                                   // ST0, MM0
+    CHECK(image[40 + 15 * 4] == 0);                         // XMM15
+    const auto kept = v->get(arch::registers[arch::index<"FXSAVE">].id(2));
+    CHECK((kept.value_or(0) & 0xFFFF'FFFF) == 0x1234'5678);  // they are the guest's, still
+}
+
+TEST_CASE("an exception that waits to be delivered is in a snapshot, and a third one in its delivery ends the vCPU", "[fail][registers]") {
+    Machine m(call_guest);
+    std::array<reg::Value, Vcpu<Host>::snapshot_size> all;
+    const auto pending = arch::registers[arch::index<"EVENTINJ">].id();
+    auto b = percpu().bind(m.vcpu());
+    CHECK(leaves<exit::Hypercall>(b).number == 0xC0DE);
+    REQUIRE(b.fail());
+    const auto count = m.vcpu().snapshot(all);
+    REQUIRE(count);
+    CHECK(std::ranges::any_of(std::span(all).first(*count), [&](const reg::Value& r) { return r.id == pending && (r.low & 0xFF) == 6 && (r.low >> 31 & 1) != 0; }));
+    REQUIRE(m.vcpu().set(pending, arch::event(8, true)));
+    m.vcpu().core().pending.kind = arch::Pending::Kind::fault;  // as when the stack for it is nowhere
+    REQUIRE(b.fail());
+    const auto e = b.run();
+    REQUIRE(e);
+    CHECK(e->is<exit::Shutdown>());
+    CHECK(b.run().error().code == Code::bad_state);
+}
+
+TEST_CASE("set() keeps to a register's own bits", "[registers]") {
+    Machine m(call_guest);
+    constexpr auto cpl = arch::registers[arch::index<"CPL">].id();
+    REQUIRE(m.vcpu().set(cpl, 0xFF));
+    CHECK(m.vcpu().get(cpl).value_or(99) == 3);
 }

@@ -49,7 +49,7 @@ inline auto free_in_control_block(std::string_view name) -> bool {
 /// The host's registers that a bind overwrites.
 inline auto host_state() -> std::vector<std::uint64_t> {
     return {arch::read<"HOST_EFER">() & ~arch::efer_svme, arch::read_debug<0>(), arch::read_debug<3>(), arch::read_debug<7>(), arch::read_msr(0xC000'0100), arch::read_msr(0xC000'0101),
-            arch::read_msr(0xC000'0102), arch::read_msr(arch::msr_of<"LSTAR">), arch::read_msr(arch::msr_of<"STAR">), arch::read_cr4()};
+            arch::read_msr(0xC000'0102), arch::read_msr(arch::msr_of<"LSTAR">), arch::read_msr(arch::msr_of<"STAR">), arch::read_cr4(), arch::read_cr2()};
 }
 /// From enable() to disable() the SDK owns EFER.SVME and VM_HSAVE_PA alone, which "enable" has its own case for.
 inline auto owned_state() -> std::vector<std::uint64_t> { return {}; }
