@@ -2,7 +2,7 @@
 # Configures a build directory once and builds it. Usage: build.sh DIRECTORY MESON-ARGUMENTS...
 set -euo pipefail
 dir=$1; shift
-mkdir -p "${dir%/*}"
+mkdir -p "${dir%/*}" 2>/dev/null && [ -w "${dir%/*}" ] || { echo "ax: ${dir%/*} cannot be written: work in a checkout that is yours" >&2; exit 1; }
 exec 8>"${dir%/*}/.lock-${dir##*/}"
 flock 8
 log=$(mktemp) began=

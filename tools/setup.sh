@@ -121,6 +121,7 @@ whole() {
 entry() {
   local name=$1 place=$cache/$1; shift
   if whole "$name"; then return; fi
+  ! [[ $cache =~ [[:space:]\'\"] ]] || failed "the cache '$cache' has a space or a quote in its name, which builds do not bear: set AX_CACHE to another directory"
   [ -z "$offline" ] || failed "'$name' is not in the cache $cache, or not whole, and --offline forbids to fetch it: run ax setup"
   mkdir -p "$cache" 2>/dev/null && [ -w "$cache" ] || failed "the cache $cache cannot be written: set AX_CACHE to a directory that can"
   exec 9>"$cache/.lock"
@@ -165,8 +166,8 @@ sources() {
   for f in "$cache/sources-$sources_key"/*.tar.*; do
     to=$root/subprojects/packagecache/${f##*/}
     cmp -s "$f" "$to" && continue
-    part=$to.part; trap 'rm -f "$part"' EXIT
-    cp "$f" "$part" && mv "$part" "$to"
+    part=$(mktemp "$to.XXXXXX"); trap 'rm -f "$part"' EXIT
+    cp "$f" "$part" && chmod 644 "$part" && mv "$part" "$to"
     trap - EXIT
   done
 }
