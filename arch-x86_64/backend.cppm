@@ -195,6 +195,8 @@ auto on_msr(Vcpu&) noexcept -> bool;
 auto on_write_cr4(Vcpu&) noexcept -> bool;
 auto on_interrupt(Vcpu&) noexcept -> bool;
 auto done(Vcpu&) noexcept -> bool;
+/// Whether the instruction can be read whole, or as much of it as one can have.
+auto readable(Vcpu&) noexcept -> bool;
 /// An instruction whose end cannot be found: rewritten meanwhile, and executed again; or not to be read at all, which is an exit.
 auto lost(Vcpu&) noexcept -> bool;
 auto fault(Vcpu&, std::uint8_t vector, std::optional<std::uint32_t> error = {}) noexcept -> bool;

@@ -15,8 +15,7 @@ auto done(Vcpu& v) noexcept -> bool {
     return false;
 }
 auto lost(Vcpu& v) noexcept -> bool {
-    std::array<std::uint8_t, 15> bytes{};
-    if (fetch(v, bytes) != 0) return false;
+    if (readable(v)) return false;
     v.exit() = exit::Unknown{v.vmcb->exit_code};
     return true;
 }

@@ -25,6 +25,7 @@ void inject(Vcpu& v, std::uint8_t vector, std::optional<std::uint32_t> error) no
     const bool second = (b.event_injection & valid) != 0 && (b.event_injection & type) == exception;
     const auto first = b.event_injection & 31;
     v.triple_fault |= second && first == Vector::df;
+    if (v.triple_fault) return;
     b.event_injection = second && doubles(first, vector) ? event(Vector::df, true) : event(vector, error.has_value(), error.value_or(0));
 }
 
@@ -63,7 +64,7 @@ auto Arch::complete(Vcpu& v, std::uint64_t value) noexcept -> Result<void> {
     auto& p = v.pending;
     if (p.length == 0 && !(p.kind == Pending::Kind::fault && (v.vmcb->event_injection >> 31 & 1) != 0)) {  // in an event's delivery no instruction is over
         const auto length = p.kind == Pending::Kind::fault ? any_length(v) : instruction_length(v);
-        if (std::array<std::uint8_t, 15> bytes{}; !length && fetch(v, bytes) == 0)
+        if (!length && !readable(v))
             return Error{Code::unsupported, "an instruction that can be read, to find its end"};
         if (!length) return p.kind = Pending::Kind::none, Result<void>{};  // it has gone: the guest meets that itself
         p.length = *length;

@@ -129,12 +129,14 @@ auto Arch::set(Vcpu& v, reg::Id id, std::uint64_t value, bool high) noexcept -> 
     if (!at) return at.error();
     const auto& r = registers[at->row];
     if (high && r.log2_bytes <= 3) return Error{Code::bad_value, "a register of more than 8 bytes", 16, r.bytes()};
-    const std::uint64_t mxcsr = (machine_cpuid(0x8000'0001, 0).ecx >> 7 & 1) != 0 ? 0x2'FFFF : 0xFFFF;  // MM, where there are misaligned accesses
-    if (at->row == index<"FXSAVE"> && at->element == 1 && high && (value & 0xFFFF'FFFF & ~mxcsr) != 0)
-        return Error{Code::bad_value, "MXCSR without reserved bits: FXRSTOR would fault", mxcsr, value & 0xFFFF'FFFF};
+    if (at->row == index<"FXSAVE"> && at->element == 1 && high) {
+        const std::uint64_t mxcsr = (machine_cpuid(0x8000'0001, 0).ecx >> 7 & 1) != 0 ? 0x2'FFFF : 0xFFFF;  // MM, where there are misaligned accesses
+        if ((value & 0xFFFF'FFFF & ~mxcsr) != 0) return Error{Code::bad_value, "MXCSR without reserved bits: FXRSTOR would fault", mxcsr, value & 0xFFFF'FFFF};
+    }
     if (r.policy == Policy::control_block) {
         if (at->row == index<"CR0"> || at->row == index<"CR3"> || at->row == index<"CR4"> || at->row == index<"EFER">) v.flush.store(true);
         if (at->row == index<"EFER">) value |= efer_svme;
+        if (at->row == index<"EVENTINJ">) v.triple_fault = false;
         value &= r.writable;
         __builtin_memcpy(reinterpret_cast<unsigned char*>(v.vmcb) + r.encoding.field, &value, r.bytes());
         if (v.percpu != nullptr) v.broken = broken_rules(*v.vmcb, v.percpu->cr4_absent);

@@ -73,6 +73,11 @@ auto fetch(Vcpu& v, std::array<std::uint8_t, 15>& bytes) noexcept -> std::size_t
     return bytes.size();
 }
 
+auto readable(Vcpu& v) noexcept -> bool {
+    std::array<std::uint8_t, 15> bytes{};
+    return fetch(v, bytes) == bytes.size() || any_length(v);
+}
+
 auto instruction_length(Vcpu& v, SystemInstruction* out) noexcept -> std::optional<std::uint8_t> {
     const auto& b = *v.vmcb;
     if (v.percpu->next_rip && out == nullptr && b.next_rip > b.rip && b.next_rip - b.rip <= 15) return static_cast<std::uint8_t>(b.next_rip - b.rip);

@@ -142,8 +142,11 @@ def pump(process, report_fd, report, options, deadline):
                     data, start = head[head.index(start) + len(start):], None
                 sys.stdout.buffer.write(data)
                 sys.stdout.buffer.flush()
-                tail = (tail + data)[-70000:]
-                reached.update(re.findall(rb"(?m)^(\[vm\d+\] )?.*== user space:", tail))
+                tail += data
+                if len(tail) > 70000:  # whole lines only
+                    tail = tail[-70000:].partition(b"\n")[2]
+                if "user_space" not in facts:
+                    reached.update(re.findall(rb"(?m)^(\[vm\d+\] )?.*== user space:", tail))
                 if len(reached) == options.vms:
                     facts.setdefault("user_space", time.monotonic())
                 if m := re.search(rb"== user space: [^\n]* up ([0-9.]+) s", tail):

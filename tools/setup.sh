@@ -18,6 +18,7 @@ apt_update() {
     [[ $said = *"get lock"* ]] && ((left-- > 0)) || { echo "$said" >&2; return 1; }
     sleep 5
   done
+  [ -z "$said" ] || echo "$said" >&2
 }
 
 tools=(clang++-22 ld.lld-22 llvm-objcopy-22 clang-format-22 meson ninja qemu-system-aarch64 qemu-system-riscv64 qemu-system-x86_64 qemu-aarch64 qemu-riscv64 python3 xz cpio)
@@ -67,6 +68,7 @@ install_packages() {
   case "${ID:-}-${VERSION_ID:-}" in debian-12|debian-13) ;; *)
     failed "this is no Debian 12 or 13, and these are missing: $(missing_list); install them (LLVM 22, Meson 1.7, QEMU 10.0 or later), then try again" ;; esac
   local codename=$VERSION_CODENAME list=/etc/apt/sources.list.d/axvcpu.list site
+  as_root true
   say "installing packages (clang 22, Meson, QEMU) with apt"
   export DEBIAN_FRONTEND=noninteractive
   apt_update || failed "apt-get update failed: check the machine's network and package sources"
@@ -162,12 +164,13 @@ fetch_sources() {
 sources() {
   local f to part
   entry "sources-$sources_key" fetch_sources
-  mkdir -p "$root/subprojects/packagecache"
+  local to_all=$root/subprojects/packagecache
+  mkdir -p "$to_all" 2>/dev/null && [ -w "$to_all" ] || failed "$to_all cannot be written: work in a checkout that is yours"
   for f in "$cache/sources-$sources_key"/*.tar.*; do
-    to=$root/subprojects/packagecache/${f##*/}
+    to=$to_all/${f##*/}
     cmp -s "$f" "$to" && continue
     part=$(mktemp "$to.XXXXXX"); trap 'rm -f "$part"' EXIT
-    cp "$f" "$part" && chmod 644 "$part" && mv "$part" "$to"
+    { cp "$f" "$part" && chmod 644 "$part" && mv "$part" "$to"; } || failed "$to cannot be written: see above"
     trap - EXIT
   done
 }

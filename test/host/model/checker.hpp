@@ -40,7 +40,7 @@ public:
             if (c.path_.empty()) return n;
             ++c.path_.back().first;
         }
-        return most;
+        return std::nullopt;  // not all of them have been tried
     }
 
     void thread(std::function<void()> body) {
