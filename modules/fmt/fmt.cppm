@@ -7,6 +7,7 @@ import std;
 import axvcpu.hal;
 import axvcpu.result;
 import axvcpu.exit;
+import axvcpu.reg;
 import axvcpu.vm;
 
 export namespace axvcpu {
@@ -63,6 +64,11 @@ struct FailEntryReport {
 /// One register of a dump.
 struct RegisterValue { std::string_view name; std::uint64_t value; };
 
+/// A snapshot in lines of four, by the names of `Table`: a backend's `registers`. Elements have their numbers; of 128 bits the high half
+/// is first.
+template <const auto& Table>
+struct RegisterDump { std::span<const reg::Value> values; };
+
 }  // namespace axvcpu
 
 export namespace fmt {
@@ -105,6 +111,21 @@ template <> struct formatter<axvcpu::FailEntryReport> : AxvcpuPlain {
 };
 template <> struct formatter<axvcpu::RegisterValue> : AxvcpuPlain {
     template <class C> auto format(const axvcpu::RegisterValue& r, C& c) const { return fmt::format_to(c.out(), FMT_COMPILE("{} {:#x}"), r.name, r.value); }
+};
+template <const auto& Table> struct formatter<axvcpu::RegisterDump<Table>> : AxvcpuPlain {
+    template <class C> auto format(const axvcpu::RegisterDump<Table>& dump, C& c) const {
+        auto out = c.out();
+        unsigned n = 0;
+        for (const auto& v : dump.values) {
+            const auto at = axvcpu::reg::find<Table>(v.id);
+            if (!at) continue;
+            out = fmt::format_to(out, FMT_COMPILE("{}{}"), n == 0 ? "" : n % 4 == 0 ? "\n" : "  ", Table[at->row].name);
+            if (Table[at->row].count > 1) out = fmt::format_to(out, FMT_COMPILE("{}"), at->element);
+            out = v.high != 0 ? fmt::format_to(out, FMT_COMPILE(" {:#x}'{:016x}"), v.high, v.low) : fmt::format_to(out, FMT_COMPILE(" {:#x}"), v.low);
+            ++n;
+        }
+        return out;
+    }
 };
 
 }  // namespace fmt

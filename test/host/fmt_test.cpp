@@ -38,6 +38,14 @@ TEST_CASE("errors say what was needed, and the numbers where there are some", "[
     CHECK(text(RegisterValue{"CR0", 0x11}) == "CR0 0x11");
 }
 
+TEST_CASE("a dump names each register of a snapshot, four to a line", "[fmt]") {
+    using namespace x86_64;
+    constexpr auto id = [](std::size_t row, std::uint8_t element = 0) { return x86_64::registers[row].id(element); };
+    const reg::Value values[]{{id(x86_64::index<"RAX">), 1}, {id(x86_64::index<"CR0">), 0x11}, {{0xDEAD'BEEF}, 7}, {id(x86_64::index<"FXSAVE">, 3), 2, 5},
+                              {id(x86_64::index<"CS.base">), 0}, {id(x86_64::index<"RIP">), 0xFFF0}};
+    CHECK(text(RegisterDump<x86_64::registers>{values}) == "RAX 0x1  CR0 0x11  FXSAVE3 0x5'0000000000000002  CS.base 0x0\nRIP 0xfff0");
+}
+
 TEST_CASE("a FailEntry names each rule that the state breaks", "[fmt]") {
     const exit::FailEntry entry{0xFFFF'FFFF, 1 << 1 | 1 << 6};
     CHECK(text(FailEntryReport{entry, x86_64::entry_rules}) ==
