@@ -354,8 +354,9 @@ constexpr auto cptr(bool e2h, bool fp, bool sve) noexcept -> std::uint64_t {
 void fp_to_memory(Vcpu&) noexcept;
 /// What was changed in memory takes effect.
 void fp_from_memory(Vcpu&) noexcept;
-/// The guest has used what was not loaded. Requires: lazy_fp_traps().
+/// It is loaded at its first use, and has not been.
 inline auto lazy_fp_traps(const Vcpu& v) noexcept -> bool { return (v.work & (Vcpu::fp_apart | Vcpu::switch_fp | Vcpu::fp_used)) == Vcpu::fp_apart; }
+/// The guest has used it. Requires: lazy_fp_traps().
 void load_fp_at_first_use(Vcpu&) noexcept;
 /// As it was before their first use: saved, and trapping. Nothing where they have not been loaded by that.
 void put_fp_out(Vcpu&) noexcept;

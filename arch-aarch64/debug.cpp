@@ -69,9 +69,7 @@ auto debug_routing(const PerCpu& cpu, const HostDebug& d) noexcept -> std::uint6
 }
 
 auto Arch::set_debug(Vcpu& v, const DebugConfig& config) noexcept -> Result<void> {
-    const auto s = v.state();
-    if (s == State::running) return Vcpu::bad_state("a vCPU that is not running", State::free, s);
-    if (const auto here = v.hal->this_cpu(); s == State::ready && here != v.cpu()) return v.refuse_elsewhere(here), v.refusal();
+    if (auto ok = v.at_hand(); !ok) return ok;
     constexpr std::size_t most = 2;
     if (config.breakpoints.size() > most || config.watchpoints.size() > most)
         return Error{Code::bad_value, "at most 2 breakpoints and 2 watchpoints", most, std::max(config.breakpoints.size(), config.watchpoints.size())};

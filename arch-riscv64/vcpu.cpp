@@ -75,9 +75,7 @@ auto Arch::reset(Vcpu& v, GuestPhysAddr entry, std::uint64_t arg) noexcept -> Re
 
 /// The triggers of a hart are its firmware's: of debugging there are breakpoint instructions alone.
 auto Arch::set_debug(Vcpu& v, const DebugConfig& config) noexcept -> Result<void> {
-    const auto s = v.state();
-    if (s == State::running) return Vcpu::bad_state("a vCPU that is not running", State::free, s);
-    if (s == State::ready && v.hal->this_cpu() != v.cpu()) return Error{Code::wrong_cpu, "the CPU that the vCPU is bound to"};
+    if (auto ok = v.at_hand(); !ok) return ok;
     if (config.step || !config.breakpoints.empty() || !config.watchpoints.empty())
         return Error{Code::unsupported, "breakpoint instructions alone: this hart's triggers belong to its firmware"};
     v.host_breakpoints = config.software_breakpoints;

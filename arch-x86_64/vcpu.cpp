@@ -144,9 +144,7 @@ auto Arch::run(Vcpu& v, std::uint64_t deadline, CpuId here) noexcept -> bool {
 
 /// Breakpoint instructions alone: DR0 to DR3 are the guest's.
 auto Arch::set_debug(Vcpu& v, const DebugConfig& config) noexcept -> Result<void> {
-    const auto s = v.state();
-    if (s == State::running) return Vcpu::bad_state("a vCPU that is not running", State::free, s);
-    if (s == State::ready && v.hal->this_cpu() != v.cpu()) return Error{Code::wrong_cpu, "the CPU that the vCPU is bound to"};
+    if (auto ok = v.at_hand(); !ok) return ok;
     if (config.step || !config.breakpoints.empty() || !config.watchpoints.empty())
         return Error{Code::unsupported, "breakpoint instructions alone, on this architecture so far"};
     v.host_breakpoints = config.software_breakpoints;
