@@ -9,6 +9,7 @@ struct Pool {
     alignas(0x1'0000) unsigned char memory[ram_size];
     static constexpr unsigned root_frames = 4;  // RISC-V's root is 16 KiB
     alignas(4096 * root_frames) unsigned char frames[64][4096];
+    alignas(64) std::byte vectors[4][16384];
     unsigned used;
     bool taken;
 
@@ -120,16 +121,27 @@ Machine::Machine(const void* payload, std::uint64_t arg, Config c)
     static_cast<void>(percpu());
     take_interrupts();  // what the test before has left pending, a timer of run()'s where it is one of the host's
     stage2.set_maintenance(tlb_maintenance(vm.core()));
-    std::memset(memory, 0, ram_size);
-    std::memcpy(memory, __guest_begin, static_cast<std::size_t>(__guest_end - __guest_begin));
-    prepare(memory, ram_base);
+    fill();
+    std::memset(pool.vectors, 0, sizeof pool.vectors);
     if (c.controller) vm.attach(controller);
     if (!c.lazy) REQUIRE(stage2.map(ram_base, Host::virt_to_phys(memory), c.ram, {}, MemoryType::normal));
     for (unsigned i = 0; i < c.vcpus; ++i) {
-        auto made = Vcpu<Host>::create(slots[i], vm, create_config(ram_base, i, at(payload), arg, i != 0));
+        auto made = Vcpu<Host>::create(slots[i], vm, create_config(ram_base, i, at(payload), arg, i != 0, vectors(i)));
         REQUIRE(made);
         vcpus[i] = &*made;
     }
+}
+
+void Machine::fill() {
+    std::memset(memory, 0, ram_size);
+    std::memcpy(memory, __guest_begin, static_cast<std::size_t>(__guest_end - __guest_begin));
+    prepare(memory, ram_base);
+}
+
+auto Machine::vectors(unsigned id) -> std::span<std::byte> {
+    const auto size = config.vectors ? capabilities().vector_state : 0;
+    if (size > sizeof pool.vectors[id]) FAIL("vectors longer than the harness has room for");
+    return std::span(pool.vectors[id]).first(size);
 }
 
 Machine::~Machine() { pool.taken = false; }

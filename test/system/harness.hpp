@@ -78,10 +78,11 @@ struct Config {
     bool controller = false;
     bool lazy = false;  ///< nothing mapped at first
     bool aia = false;   ///< RISC-V: IMSICs instead of a controller
+    bool vectors = false;  ///< the vCPUs have what vectors the CPU has
     std::uint64_t ram = ram_size;
 };
 
-/// A VM's memory and frames for its tables. There are two: so many VMs can live at a time.
+/// A VM's memory, its vCPUs' vectors, and frames for its tables. There are two: so many VMs can live at a time.
 struct Pool;
 
 /// A VM whose vCPU 0 starts at a payload (a symbol of the section .guest_payload) with `arg` in its first argument register.
@@ -92,9 +93,11 @@ public:
     Machine(const Machine&) = delete;
     auto operator=(const Machine&) -> Machine& = delete;
 
-    /// Binds vCPU `id` here, runs it once, unbinds. Instruction exits stay outstanding.
     auto vcpu(unsigned id = 0) -> Vcpu<Host>& { return *vcpus[id]; }
     auto at(const void* payload) const -> GuestPhysAddr;
+    /// The memory as it was at first: the payloads, then zeroes.
+    void fill();
+    auto vectors(unsigned id) -> std::span<std::byte>;
     auto host(GuestPhysAddr a) -> unsigned char* { return memory + (a.value - ram_base.value); }
     template <class T> auto peek(GuestPhysAddr a) -> T { T v; __builtin_memcpy(&v, host(a), sizeof v); return v; }
 

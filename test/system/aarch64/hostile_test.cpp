@@ -2,21 +2,20 @@
 // while the host answers its exits at random. The host must go on, and a second VM must compute what it always computes.
 #include <catch2/generators/catch_generators.hpp>
 #include "../hostile.hpp"
+#include "hostile.hpp"
 
 using namespace harness;
 
-GUEST(checksum_guest, "2: adrp x9, guest_vectors\nadd x9, x9, :lo12:guest_vectors\nmov x1, #1\nmov x2, #512\n1: ldr x3, [x9], #8\nadd x1, x1, x3\nror x1, x1, #57\nsubs x2, x2, #8\nb.ne 1b\n" REPORT "b 2b\n");
+#define EACH ".irp n,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31\n"
+GUEST(checksum_guest, "mov x9, #3 << 20\nmsr CPACR_EL1, x9\nisb\n" EACH "mov x3, #\\n + 1\ndup v\\n\\().2d, x3\n.endr\n"
+    "mov x3, #0x770\nmsr TPIDR_EL0, x3\nmsr TPIDR_EL1, x3\nmsr CNTV_CVAL_EL0, x3\n"
+    "2: adrp x9, guest_vectors\nadd x9, x9, :lo12:guest_vectors\nmov x1, #1\nmov x2, #512\n1: ldr x3, [x9], #8\nadd x1, x1, x3\nror x1, x1, #57\nsubs x2, x2, #8\nb.ne 1b\n"
+    EACH "mov x3, v\\n\\().d[1]\nadd x1, x1, x3\nror x1, x1, #57\n.endr\n"
+    ".irp r,TPIDR_EL0,TPIDR_EL1,CNTV_CVAL_EL0\nmrs x3, \\r\nadd x1, x1, x3\nror x1, x1, #57\n.endr\n" REPORT "b 2b\n");
 // Its vectors: go on behind the instruction that faulted, wherever that was, in the random code.
 asm(".pushsection .guest_payload,\"a\"\n.balign 2048\nhostile_vectors:\n.rept 16\n.balign 128\nmrs x9, ELR_EL1\nadd x9, x9, #4\nand x9, x9, #0xFFC\norr x9, x9, #0x40000000\norr x9, x9, #0x20000\n"
     "msr ELR_EL1, x9\neret\n.endr\n.balign 2048\n.popsection");
-// The same where all of the code is to be executed, however long: go on behind the instruction.
-asm(".pushsection .guest_payload,\"a\"\n.balign 2048\n.globl skipping_vectors\nskipping_vectors:\n.rept 16\n.balign 128\nmrs x9, ELR_EL1\nadd x9, x9, #4\nmsr ELR_EL1, x9\neret\n.endr\n.balign 2048\n.popsection");
-/// x0: where the random code is; every register gets a value that may be an address.
-#define HOSTILE_REGISTERS "mov x29, x0\nmovz x1, #0x0800, lsl #16\nmovz x2, #0x080A, lsl #16\nmovz x3, #0x0900, lsl #16\nadd x4, x0, #0x8000\nmov x5, #-1\nmov x6, #8\n" \
-                          "movz x7, #0x7000, lsl #16\nmov sp, x4\n"
 #define HOSTILE_VECTORS "adrp x9, hostile_vectors\nadd x9, x9, :lo12:hostile_vectors\n"
-#define HOSTILE_FP "mov x9, #3 << 20\nmsr CPACR_EL1, x9\nisb\n"
-GUEST(sweep_entry, "adrp x9, skipping_vectors\nadd x9, x9, :lo12:skipping_vectors\nmsr VBAR_EL1, x9\n" HOSTILE_FP HOSTILE_REGISTERS "br x29\n");
 GUEST(hostile_entry, HOSTILE_VECTORS "msr VBAR_EL1, x9\n" HOSTILE_FP HOSTILE_REGISTERS "br x29\n");
 GUEST(hostile_translated, HOSTILE_VECTORS "msr VBAR_EL1, x9\n" HOSTILE_FP MMU_ON HOSTILE_REGISTERS "br x29\n");
 // At EL0: what EL0 may write EL1 cannot execute, so EL1 goes on in its own mapping, 1 GiB above, before it takes the user's table.
@@ -25,7 +24,8 @@ GUEST(hostile_user, HOSTILE_VECTORS "mov x10, #0x40000000\nadd x9, x9, x10\nmsr 
 
 namespace {
 
-constexpr std::uint64_t code_offset = 0x2'0000;
+auto mode(unsigned life) -> const unsigned char* { return std::array{hostile_entry, hostile_translated, hostile_user, hostile_translated}[life % 4]; }
+
 constexpr std::size_t code_words = 1024;
 
 auto random_word(std::mt19937& r) -> std::uint32_t {
@@ -44,8 +44,6 @@ auto random_word(std::mt19937& r) -> std::uint32_t {
     }
 }
 
-enum class Mode : std::uint8_t { untranslated, translated, user };
-
 /// Words of `code` that call the firmware or the hypervisor, numbers and arguments as PSCI and SMCCC have them.
 auto call(std::mt19937& r, std::uint32_t* code) -> std::size_t {
     code[0] = (r() % 2 != 0 ? 0x52B0'8000 : 0x52B8'8000) | (r() % 8 == 0 ? (r() & 0x1F) << 5 : 0);  // movz w0, #0x8400 or #0xC400 or another, lsl 16
@@ -62,17 +60,6 @@ void write_code(std::mt19937& r, std::uint32_t* code) {
     }
 }
 
-/// The guest's tables of 1 GiB blocks: devices at 0, its memory at 1 GiB and again at 2 GiB. In the user's, EL0 has all but the last.
-void write_tables(Machine& m) {
-    constexpr std::uint64_t block = 1, device = 1 << 2, el0 = 1 << 6, inner = 3 << 8, accessed = 1 << 10;
-    for (const bool user : {false, true}) {
-        auto* t = reinterpret_cast<std::uint64_t*>(m.host(ram_base + (user ? 0x1'F000 : 0x1'E000)));
-        t[0] = block | device | el0 | accessed;
-        t[1] = ram_base.value | block | (user ? el0 : 0) | inner | accessed;
-        t[2] = ram_base.value | block | inner | accessed;
-    }
-}
-
 }  // namespace
 
 TEST_CASE("a hostile guest harms nobody but itself", "[hostile]") {
@@ -83,53 +70,13 @@ TEST_CASE("a hostile guest harms nobody but itself", "[hostile]") {
     Neighbour neighbour;
     const auto tally = live_many(*seed, lives, neighbour,
         [](std::optional<Machine>& m, unsigned n) {
-            constexpr std::array<const unsigned char*, 4> modes{hostile_entry, hostile_translated, hostile_user, hostile_translated};
-            m.emplace(modes[n % 4], ram_base.value + code_offset, Config{.policy = {.secure_calls = n / 2 % 2 != 0, .system_registers = n % 3 == 0, .yields = true}, .vcpus = 2, .controller = n / 4 % 2 == 0});
+            m.emplace(mode(n), hostile_arg, Config{.policy = {.secure_calls = n / 2 % 2 != 0, .system_registers = n % 3 == 0, .yields = true}, .vcpus = 2, .controller = n / 4 % 2 == 0, .vectors = n / 8 % 2 == 0});
             write_tables(*m);
         },
-        [](std::mt19937& random, Machine& m) { write_code(random, reinterpret_cast<std::uint32_t*>(m.host(ram_base + code_offset))); });
+        [](Machine& m, unsigned n) { write_tables(m); return m.at(mode(n)); },
+        [](std::mt19937& random, Machine& m) { write_code(random, reinterpret_cast<std::uint32_t*>(m.host(GuestPhysAddr{hostile_arg}))); });
     using namespace exit;
     judge(tally, neighbour, lives, number == 9, {Exit::index_of<Hypercall>(), Exit::index_of<MmioRead>(), Exit::index_of<MmioWrite>(), Exit::index_of<SysRegRead>(),
           Exit::index_of<SysRegWrite>(), Exit::index_of<Halt>(), Exit::index_of<NestedPageFault>(), Exit::index_of<SendIpi>(), Exit::index_of<TimerExpired>(),
           Exit::index_of<CpuUp>(), Exit::index_of<CpuSuspend>(), Exit::index_of<CpuDown>(), Exit::index_of<SystemDown>(), Exit::index_of<SystemReset>()});
-}
-
-TEST_CASE("every MRS and MSR encoding of op0 2 and 3 is answered", "[hostile][sysreg]") {
-    // 65,536 encodings with both directions; but what takes the guest's own legs away when written (its vectors, its MMU).
-    std::uint32_t encoding = 0;
-    unsigned lives = 0;
-    const auto skipped = [](std::uint32_t e) {
-        const auto sys = e >> 5 & 0xFFFF;
-        return (e & 1u << 21) == 0 && (sys == 0xC080 /* SCTLR_EL1 */ || sys == 0xC600 /* VBAR_EL1 */ || sys == 0xC201 /* ELR_EL1 */ || sys == 0xC200 /* SPSR_EL1 */ || sys == 0xDA11 /* DAIF */);
-    };
-    while (encoding < 0x2'0000) {
-        Machine m(sweep_entry, ram_base.value + code_offset, {.controller = true});
-        auto* code = reinterpret_cast<std::uint32_t*>(m.host(ram_base + code_offset));
-        std::size_t n = 0;
-        for (; n < 4096 && encoding < 0x2'0000; ++encoding) {
-            const std::uint32_t msr = 0xD510'0000 | (encoding & 0x8000) << 4 | (encoding & 0x7FFF) << 5 | (encoding >> 16 != 0 ? 1u << 21 : 0) | 31;
-            if (!skipped(msr)) code[n++] = msr;
-        }
-        code[n] = 0x52B8'C000;      // mov w0, #0xC6000000
-        code[n + 1] = 0xD400'0002;  // hvc #0
-        auto b = percpu().bind(m.vcpu());
-        REQUIRE(b);
-        bool done = false;
-        unsigned late = 0;
-        for (unsigned i = 0; i < 20'000 && !done; ++i) {
-            const auto e = b.run(runtime::now() + runtime::frequency() / 100);
-            REQUIRE(e);
-            if (const auto h = e->get<exit::Hypercall>(); h && h->number == report) done = true;
-            else if (e->kind() == ExitKind::instruction) REQUIRE(b.complete());
-            else if (e->is<exit::ExternalInterrupt>()) take_interrupts();
-            else if (e->kind() == ExitKind::terminal || (e->is<exit::TimerExpired>() && ++late > 100)) break;
-        }
-        if (!done) {
-            const auto pc = (get<"PC">(m) - ram_base.value - code_offset) / 4;
-            INFO("pc index " << pc << " word " << std::hex << (pc < n ? code[pc] : 0) << " vbar " << get<"VBAR_EL1">(m) << " elr " << get<"ELR_EL1">(m));
-            CHECK(done);
-        }
-        ++lives;
-    }
-    CHECK(lives >= 32);
 }

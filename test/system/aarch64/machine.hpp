@@ -19,12 +19,15 @@ inline constexpr std::uint64_t report = 0xC600'0000, exception = 0xC600'1000;
 
 inline void add_aia(VmConfig&) {}  // RISC-V's
 inline void prepare(unsigned char*, GuestPhysAddr) {}
-inline auto create_config(GuestPhysAddr, std::uint32_t id, GuestPhysAddr entry, std::uint64_t arg, bool off) -> CreateConfig {
-    return {.id = id, .entry = entry, .arg = arg, .off = off};
+inline auto create_config(GuestPhysAddr, std::uint32_t id, GuestPhysAddr entry, std::uint64_t arg, bool off, std::span<std::byte> vectors = {}) -> CreateConfig {
+    return {.id = id, .entry = entry, .arg = arg, .off = off, .vector_state = vectors};
 }
 
 /// Where the guest was when it left.
 inline auto in_user_mode(auto& vcpu) -> bool { return (vcpu.core().context.template get<"PSTATE">() & 0xF) == 0; }
+
+/// Whether its addresses were translated by its own tables when it left.
+inline auto is_translated(auto& vcpu) -> bool { return (vcpu.get(arch::registers[arch::index<"SCTLR_EL1">].id()).value_or(0) & 1) != 0; }
 
 inline constexpr bool instructions_are_aligned = true;
 inline constexpr reg::Id pc_id = arch::registers[arch::index<"PC">].id(), argument_id = arch::registers[arch::index<"X">].id(0);

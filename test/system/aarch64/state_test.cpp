@@ -117,7 +117,9 @@ TEST_CASE("page tables that point at a device: the fault says it was on the walk
     CHECK(again->is<exit::NestedPageFault>());
 }
 
-// Stores to 0xC002'0000 for ever, which the fourth block of its table may translate. skipping_vectors: see hostile_test.cpp.
+// Stores to 0xC002'0000 for ever, which the fourth block of its table may translate. Its vectors go on behind the
+// instruction that faulted.
+asm(".pushsection .guest_payload,\"a\"\n.balign 2048\nskipping_vectors:\n.rept 16\n.balign 128\nmrs x9, ELR_EL1\nadd x9, x9, #4\nmsr ELR_EL1, x9\neret\n.endr\n.balign 2048\n.popsection");
 GUEST(store_through_table, "adrp x9, skipping_vectors\nadd x9, x9, :lo12:skipping_vectors\nmsr VBAR_EL1, x9\n" MMU_ON "movz x11, #0xC002, lsl #16\n1: str x0, [x11]\nb 1b\n");
 // Takes that block away and puts it back, for ever. x0: the block.
 GUEST(change_table, "movz x10, #0x4001, lsl #16\nmovk x10, #0xE018\n1: str xzr, [x10]\ndsb ish\ntlbi vmalle1is\ndsb ish\nisb\nstr x0, [x10]\ndsb ish\nmov x12, #20000\n2: subs x12, x12, #1\nb.ne 2b\nb 1b\n");

@@ -24,16 +24,9 @@ TEST_CASE("SVE: every byte of Z, P and FFR belongs to the guest, through exits, 
     if (size == 0) SKIP("no SVE");
     const auto length = vector_length();
     CHECK(size == 32 * length + 17 * length / 8);
-    static std::array<std::array<std::byte, 16384>, 2> state alignas(64);
-    Machine m(spin, 0, {.vcpus = 2});
+    Machine m(vectors_kept, 5, {.vcpus = 2, .vectors = true});
+    REQUIRE(m.vcpu(1).reset(m.at(vectors_kept), 11));
     std::array<std::uint64_t, 2> first{};
-    for (unsigned i = 0; i < 2; ++i) {
-        REQUIRE(m.vcpu(i).destroy());
-        m.slots[i].entry = nullptr;
-        auto made = Vcpu<Host>::create(m.slots[i], m.vm, {.id = i, .entry = m.at(vectors_kept), .arg = 5 + 6 * i, .vector_state = {state[i].data(), size}});
-        REQUIRE(made);
-        m.vcpus[i] = &*made;
-    }
     for (int round = 0; round < 6; ++round) {
         for (unsigned i = 0; i < 2; ++i) {
             auto b = percpu().bind(m.vcpu(i));
@@ -62,15 +55,8 @@ GUEST(vector_load_128, "mov x9, #3 << 20\norr x9, x9, #3 << 16\nmsr CPACR_EL1, x
     "index z3.b, #1, #0\nindex z4.b, #1, #0\nldr q3, [x0]\nuaddv d5, p0, z4.b\nfmov x1, d3\nmov x2, v3.d[1]\nuaddv d6, p0, z3.b\nfmov x3, d6\nfmov x4, d5\n" REPORT);
 
 TEST_CASE("SVE: a load of 128 bits from a device clears the rest of its register, and no other register changes", "[mmio][A13]") {
-    const auto size = capabilities().vector_state;
-    if (size == 0) SKIP("no SVE");
-    static std::array<std::byte, 16384> state alignas(64);
-    Machine m(spin);
-    REQUIRE(m.vcpu().destroy());
-    m.slots[0].entry = nullptr;
-    auto made = Vcpu<Host>::create(m.slots[0], m.vm, {.id = 0, .entry = m.at(vector_load_128), .arg = device_base.value, .vector_state = {state.data(), size}});
-    REQUIRE(made);
-    m.vcpus[0] = &*made;
+    if (capabilities().vector_state == 0) SKIP("no SVE");
+    Machine m(vector_load_128, device_base.value, {.vectors = true});
     auto b = percpu().bind(m.vcpu());
     for (const std::uint64_t part : {1, 2}) {
         const auto e = b.run();

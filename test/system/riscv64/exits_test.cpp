@@ -342,18 +342,8 @@ GUEST(vectors_kept, "li t0, 1 << 9\ncsrs sstatus, t0\nvsetvli t0, zero, e64, m1,
 TEST_CASE("vector registers belong to the guest, and go with it", "[canary][R9]") {
     const auto size = capabilities().vector_state;
     if (size == 0) SKIP("no vectors");
-    Machine m(spin, 0, {.vcpus = 2});
-    // Two vCPUs with state of their own, run in turn.
-    static std::array<std::array<std::byte, 65536>, 2> state alignas(64);
-    for (auto& s : state) s.fill({});
-    REQUIRE(m.vcpu(0).destroy());
-    REQUIRE(m.vcpu(1).destroy());
-    m.slots[0].entry = m.slots[1].entry = nullptr;
-    for (unsigned i = 0; i < 2; ++i) {
-        auto made = Vcpu<Host>::create(m.slots[i], m.vm, {.id = i, .entry = m.at(vectors_kept), .arg = 0x1111'0000 + i, .vector_state = {state[i].data(), size}});
-        REQUIRE(made);
-        m.vcpus[i] = &*made;
-    }
+    Machine m(vectors_kept, 0x1111'0000, {.vcpus = 2, .vectors = true});
+    REQUIRE(m.vcpu(1).reset(m.at(vectors_kept), 0x1111'0001));
     for (int round = 0; round < 10; ++round) {
         for (unsigned i = 0; i < 2; ++i) {
             auto b = percpu().bind(m.vcpu(i));

@@ -23,12 +23,15 @@ inline constexpr std::uint64_t report = std::uint64_t{0x0A00'0000} << 32, except
 inline constexpr GuestPhysAddr imsic_base{0x2800'0000};
 inline void add_aia(VmConfig& c) { c.imsic = imsic_base; }
 inline void prepare(unsigned char*, GuestPhysAddr) {}
-inline auto create_config(GuestPhysAddr, std::uint32_t id, GuestPhysAddr entry, std::uint64_t arg, bool off) -> CreateConfig {
-    return {.id = id, .entry = entry, .arg = arg, .off = off};
+inline auto create_config(GuestPhysAddr, std::uint32_t id, GuestPhysAddr entry, std::uint64_t arg, bool off, std::span<std::byte> vectors = {}) -> CreateConfig {
+    return {.id = id, .entry = entry, .arg = arg, .off = off, .vector_state = vectors};
 }
 
 /// Where the guest was when it left.
 inline auto in_user_mode(auto& vcpu) -> bool { return (vcpu.core().context.template get<"sstatus">() & arch::sstatus::spp) == 0; }
+
+/// Whether its addresses were translated by its own tables when it left.
+inline auto is_translated(auto& vcpu) -> bool { return vcpu.get(arch::registers[arch::index<"vsatp">].id()).value_or(0) >> 60 != 0; }
 
 inline constexpr bool instructions_are_aligned = true;
 inline constexpr reg::Id pc_id = arch::registers[arch::index<"pc">].id(), argument_id = arch::registers[arch::index<"x">].id(11);

@@ -24,7 +24,7 @@ inline void prepare(unsigned char* memory, GuestPhysAddr base) {
     words[0] = (base.value + tables + 4096) | present_writable_user;
     for (std::uint64_t i = 0; i < 512; ++i) words[512 + i] = i << 30 | present_writable_user | large;
 }
-inline auto create_config(GuestPhysAddr base, std::uint32_t id, GuestPhysAddr entry, std::uint64_t arg, bool off) -> CreateConfig {
+inline auto create_config(GuestPhysAddr base, std::uint32_t id, GuestPhysAddr entry, std::uint64_t arg, bool off, std::span<std::byte> = {}) -> CreateConfig {
     return {.id = id, .entry = entry, .arg = arg, .off = off, .page_tables = base + tables};
 }
 
