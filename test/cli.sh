@@ -137,6 +137,29 @@ interrupted() {
   result "$name" "$([ $status = 130 ] || echo "status $status instead of 130: $(tail -n 1 "$work/err")"; ! pgrep -g $pid >/dev/null || echo "processes are left")"
 }
 
+# A sysroot that has lost a file is made again, and one that is killed in the making is never taken for whole.
+lost_files() { # cache
+  local name half=$work/half pid left
+  "$root/tools/setup.sh" sysroot aarch64 2>/dev/null
+  name=$("$root/tools/setup.sh" where sysroot aarch64) name=${name##*/}
+  mkdir -p "$half" "$work/checkout"
+  ln -s "$root"/{tools,cross} "$work/checkout/"
+  cp -al "$1/$name" "$1"/sysroot-sources-* "$half/"
+  making() { # name of the result, words that it says first
+    set -m
+    env AX_ROOT="$work/checkout" AX_CACHE="$half" "$root/tools/setup.sh" sysroot aarch64 2>"$work/err" & pid=$!
+    set +m
+    for ((left = 100; left > 0; left--)); do ! grep -q "building" "$work/err" || break; sleep 0.1; done
+    sleep "$3"
+    kill -KILL -- -$pid; wait $pid 2>/dev/null
+    result "$1" "$(grep -q "$2" "$work/err" || echo "it says: $(cat "$work/err")")$([ ! -e "$half/$name" ] || echo "$half/$name is there")"
+  }
+  result "a whole sysroot is taken as it is" "$(env AX_ROOT="$work/checkout" AX_CACHE="$half" "$root/tools/setup.sh" sysroot aarch64 2>&1)"
+  rm "$half/$name/include/c++/v1/__memory/allocator.h"
+  making "one that has lost a header is made again, and not there when that is killed" "has lost files" 3
+  making "nor is what was half made taken for whole" "building" 0
+}
+
 stop() {
   printf '\0\0\0\x14' >"$work/forever"   # b .
   local cache before i
@@ -153,6 +176,7 @@ stop() {
   interrupted "Ctrl-C while Meson configures: 130" 0.5 env PATH="$work/bin:$PATH" "$root/tools/build.sh" "$work/tree/build" --native-file "$root/cross/native.ini"
   result "and its directory is gone" "$([ ! -e "$work/tree/build" ] || echo "it is there")"
   [ "$before" = "$(ls -A "$cache")" ]; result "the cache is as it was" "$([ $? = 0 ] || echo "it differs")"
+  lost_files "$cache"
   interrupted "Ctrl-C while the cache is filled: 130" 0.3 env AX_CACHE="$work/fill" "$root/tools/setup.sh" sources
   result "and nothing half-made is in it" "$(ls -A "$work/fill" 2>/dev/null | grep -v '^\.lock$' | head -n 3)"
 }

@@ -2,8 +2,9 @@
 """Tests the tests: applies each patch of test/mutations/ to a copy of the tree, builds, and runs the suites that the patch names. A
 mutation must apply, compile, change what is built, and make a test fail that passes without it; one that only hangs is not caught.
 
-A patch starts with '# NAME', '# level: host | system ARCH [plain] | maintenance ARCH | budget ARCH' and '# cases: CATCH2 FILTER'. Usage: mutate.py [NAME-PART]"""
-import fcntl, filecmp, hashlib, os, re, shutil, subprocess, sys
+A patch starts with '# NAME', '# level: host | system ARCH [plain] | maintenance ARCH | budget ARCH' and '# cases: CATCH2 FILTER'. Usage: mutate.py [NAME-PART | --check]; --check: whether each
+patch still applies to this tree, no more."""
+import difflib, fcntl, filecmp, hashlib, os, re, shutil, subprocess, sys, tempfile
 
 ROOT = os.environ["AX_ROOT"]
 # Not in build/: who looks for a library there shall find those of this tree.
@@ -69,12 +70,18 @@ def build(level):
 
 
 def digest(path):
-    with open(path, "rb") as f:
-        return hashlib.sha256(f.read()).hexdigest()
+    """Of what is executed: a line more in a source changes what is for debuggers, too."""
+    with tempfile.NamedTemporaryFile() as stripped:
+        subprocess.run(["llvm-objcopy-22", "--strip-debug", path, stripped.name], check=True)
+        return hashlib.sha256(stripped.read()).hexdigest()
+
+
+def passes(out):
+    return len(re.findall(r"^ok ", out, re.M))
 
 
 def test(level, cases, product):
-    """Gives (failed tests, passed tests, whether it hung)."""
+    """Gives (names of what failed, how many passed, whether it hung)."""
     kind, arch, machine = parts(level)
     if kind == "host":
         status, out = run([product, "-r", "cases", cases], timeout=240)
@@ -85,14 +92,17 @@ def test(level, cases, product):
                            f"--append=-r cases {'vhe=off ' if arch == 'aarch64' else ''}{cases}"], timeout=180)
     elif kind == "maintenance":
         status, out = run(["python3", f"{ROOT}/tools/maintenance.py", arch, product], timeout=180)
-        return out.count("#   expected"), out.count("\nok ") + out.startswith("ok "), status == 124  # what did not run because the machine hung is no failure
+        lines = out.splitlines()
+        failed = [a for a, b in zip(lines, lines[1:]) if a.startswith("not ok ") and b.startswith("#   expected")]  # what did not run because the machine hung is no failure
+        return failed, passes(out), status == 124
     else:
         status, out = run([f"{ROOT}/test/budget/trampoline_length.sh", arch, f"{TREE}/build/{arch}"])
         measured = int(re.search(r"trampoline: [1-9]", out) is not None)  # what could not be measured is not over the budget
-        return measured * (status != 0), measured * (status == 0), False
-    failed = out.count("\nnot ok ") + out.startswith("not ok ")
-    crashed = "host fault" in out or "ERROR: AddressSanitizer" in out or ": runtime error: " in out or "library assertion" in out
-    return failed + crashed, out.count("\nok ") + out.startswith("ok "), status == 124
+        return ["the trampoline's budget"] * (measured and status != 0), measured * (status == 0), False
+    failed = re.findall(r"^not ok \d+ - (.*)", out, re.M)
+    crash = re.search("host fault|ERROR: AddressSanitizer|: runtime error: |library assertion", out)
+    inside = re.findall(r"^# case (.*)", out[:crash.start()] if crash else "", re.M)  # a machine that does not come up runs no test
+    return failed + [f"{case}: crash" for case in inside[-1:]], passes(out), status == 124
 
 
 def read_patch(path):
@@ -116,23 +126,35 @@ class Clean:
                 sys.exit(f"ax: the tree does not build before any mutation:\n{out[-2000:]}")
             self.digests.setdefault(level, digest(product))
             failed, passed, hung = test(level, cases, product)
-            self.passes[level, cases] = passed > 0 and failed == 0 and not hung
+            self.passes[level, cases] = passed > 0 and not failed and not hung
         return "" if self.passes[level, cases] else "baseline fails: these tests do not pass without the mutation either"
 
     def verdict(self, level, cases):
-        """With the mutation applied: what is wrong with it, or nothing."""
+        """With the mutation applied: what is wrong with it, or nothing, and what has caught it."""
         status, out, product = build(level)
         if status != 0:
-            return "does not compile"
+            return "does not compile", ""
         if digest(product) == self.digests[level]:
-            return "changes nothing that is built"
+            return "changes nothing that is built", ""
         failed, _, hung = test(level, cases, product)
-        return "" if failed else "only hangs" if hung else "NOT CAUGHT"
+        return ("", f"{failed[0]}{f' and {len(failed) - 1} more' if len(failed) > 1 else ''}") if failed else ("only hangs" if hung else "NOT CAUGHT", "")
+
+
+def apply(tree, path, *more):
+    # -F0: a patch whose surroundings have changed may land elsewhere than where it was meant to.
+    return ["patch", "-F0", "-p1", "-f", "--no-backup-if-mismatch", "-d", tree, "-i", path, *more]
+
+
+def near(name, patches):
+    return difflib.get_close_matches(name, [p.removesuffix(".patch") for p in patches], 3, 0)
 
 
 def lock_tree():
-    os.makedirs(os.environ["AX_CACHE"], exist_ok=True)
-    lock = open(f"{TREE}.lock", "w")
+    try:
+        os.makedirs(os.environ["AX_CACHE"], exist_ok=True)
+        lock = open(f"{TREE}.lock", "w")
+    except OSError as e:
+        sys.exit(f"ax: the cache {os.environ['AX_CACHE']} cannot be written ({e.strerror}): set AX_CACHE to a directory that can")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -145,9 +167,16 @@ def main():
     if not shutil.which("patch"):
         sys.exit("ax: the program 'patch' is not here: install it with apt-get install patch")
     wanted = sys.argv[1] if len(sys.argv) > 1 else ""
-    patches = sorted(p for p in os.listdir(f"{ROOT}/test/mutations") if p.endswith(".patch") and wanted in p)
+    everything = sorted(p for p in os.listdir(f"{ROOT}/test/mutations") if p.endswith(".patch"))
+    if wanted == "--check":
+        lost = [p for p in everything if run(apply(ROOT, f"{ROOT}/test/mutations/{p}", "--dry-run"))[0] != 0]
+        for p in lost:
+            print(f"no longer applies: test/mutations/{p}")
+        return 1 if lost else 0
+    patches = [p for p in everything if wanted in p]
     if not patches:
-        sys.exit(f"ax: no mutation is called '{wanted}': see test/mutations/")
+        print(f"ax: no mutation is called '{wanted}': use a part of one of {', '.join(near(wanted, everything))}", file=sys.stderr)
+        return 2
     lock = lock_tree()
     copy_tree()
     clean, missed = Clean(), 0
@@ -156,18 +185,16 @@ def main():
         clean.look(level, cases)
     for n, (file, (name, level, cases)) in enumerate(zip(patches, heads), 1):
         path = f"{ROOT}/test/mutations/{file}"
-        verdict = clean.look(level, cases)
+        verdict, by = clean.look(level, cases), ""
         if not verdict:
-            # -F0: a patch whose surroundings have changed may land elsewhere than where it was meant to.
-            patch = ["patch", "-F0", "-p1", "--no-backup-if-mismatch", "-d", TREE, "-i", path]
-            if run([*patch, "--dry-run"])[0] != 0:
+            if run(apply(TREE, path, "--dry-run"))[0] != 0:
                 verdict = "no longer applies"
             else:
-                run(patch)
-                verdict = clean.verdict(level, cases)
-                run([*patch, "-R"])
+                run(apply(TREE, path))
+                verdict, by = clean.verdict(level, cases)
+                run(apply(TREE, path, "-R"))
         missed += verdict != ""
-        print(f"{'not ok' if verdict else 'ok'} {n} - {name} ({level}){': ' + verdict if verdict else ''}")
+        print(f"{'not ok' if verdict else 'ok'} {n} - {name} ({level}){': ' + verdict if verdict else ', caught by: ' + by}")
         if verdict:
             print(f"#   rerun: ./ax test --mutate {file.removesuffix('.patch')}")
     print(f"1..{len(patches)}")

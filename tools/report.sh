@@ -37,11 +37,15 @@ rerun() { # debug file case
   local name choice=() seed
   name=$(sed 's/[\\,"[]/\\&/g' <<<"$3")
   choice=("$name")
-  seed=$(sed -n 's/^# hostile: the seed of this run alone is \([0-9]*\);.*/seed=\1/p' "$2" | head -n 1)
-  [[ $3 != "a hostile guest"* ]] || choice+=($seed)
+  if [[ $3 = "a hostile guest"* ]]; then   # the life that failed, or in which it ended
+    seed=$(grep -a '^#   ' "$2" | grep -ao 'hostile: seed=[0-9]* life=[0-9]*' | head -n 1)
+    grep -aqF "not ok" "$2" || seed=$(grep -ao '^# hostile: seed=[0-9]* life=[0-9]*' "$2" | tail -n 1)
+    choice+=(${seed#*hostile: })
+  fi
   seed=$(sed -n 's/^# rng-seed //p' "$2" | head -n 1)
   [ -z "$seed" ] || choice+=(--rng-seed "$seed")
   echo "  rerun: $(level_command) --$(quoted "${choice[@]}")"
+  [ "$(type -t "${1/gdb/alone}")" != function ] || echo "  on this machine alone: $("${1/gdb/alone}" "${choice[@]}")"
   echo "  in gdb: $("$1" "${choice[@]}")"
 }
 
@@ -53,8 +57,8 @@ expected_skip() { # label case
 # Counts the TAP lines of a suite. A suite that ends early, hangs, or runs no case counts as one failure and names its last case; one
 # that has none of the cases that were asked for, or skips them, counts as nothing. `debug`: see rerun; without it the level is the unit.
 tap() { # label file status [debug]
-  local label=$1 file=$2 status=$3 debug=${4:-} good bad skips=0 name last=
-  good=$(grep -ac '^ok ' "$file") bad=$(grep -ac '^not ok ' "$file")
+  local label=$1 file=$2 status=$3 debug=${4:-} good bad plan skips=0 name last=
+  good=$(grep -ac '^ok ' "$file") bad=$(grep -ac '^not ok ' "$file") plan=$(sed -n 's/^1\.\.\([0-9]*\).*/\1/p' "$file" | tail -n 1)
   if [ -n "$debug" ] && ((${#catch2[@]} && bad == 0 && (status == 2 || status == 4))); then
     ((status == 2)) || skipped_only=1
     printf '%-34s not there%s\n' "$label" "$( ((status == 2)) || echo ': skipped')"
@@ -65,9 +69,9 @@ tap() { # label file status [debug]
     if expected_skip "$label" "$name"; then skips=$((skips + 1)); else bad=$((bad + 1)); echo "  $label: skipped, and test/expected-skips does not say why: $name"; fi
   done < <(grep -a '^ok .* # SKIP' "$file" | sed 's/^ok [0-9]* - //; s/ # SKIP$//')
   skipped=$((skipped + skips))
-  if ! grep -aqE '^1\.\.[0-9]+' "$file" || ((good + bad + skips == 0)) || { ((status != 0)) && ((bad == 0)); }; then
+  if [ "${plan:-0}" != $((good + bad + skips)) ] || [ "${plan:-0}" = 0 ] || { ((status != 0)) && ((bad == 0)); }; then
     last=$(grep -a '^# case' "$file" | tail -n 1)
-    echo "  $label: ended early with status $status$([ "$status" != 124 ] || echo ', the time limit'), in: ${last:-no case}"
+    echo "  $label: ended early with status $status$([ "$status" != 124 ] || echo ', the time limit'), $((good + bad + skips)) results of ${plan:-an unknown number}, in: ${last:-no case}"
     crash "$file"
     bad=$((bad + 1))
   fi

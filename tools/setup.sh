@@ -8,7 +8,7 @@ trap 'exit 130' INT   # and through EXIT: nothing half-made stays
 trap 'exit 143' TERM
 failed() { echo "ax: $*" >&2; exit 1; }
 say() { echo "ax: $*" >&2; }
-as_root() { if [ "$(id -u)" = 0 ]; then "$@"; elif command -v sudo >/dev/null; then sudo "$@"; else failed "packages must be installed: run this as root, or install sudo"; fi; }
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; elif command -v sudo >/dev/null; then sudo "$@"; else failed "packages must be installed ($(missing_list)): run this as root, or install sudo"; fi; }
 
 # Another apt may be at work, as on a machine that has just started: it is waited for.
 apt_install() { as_root apt-get -o DPkg::Lock::Timeout=600 install -y -qq --no-install-recommends "$@"; }
@@ -21,9 +21,9 @@ apt_update() {
   [ -z "$said" ] || echo "$said" >&2
 }
 
-tools=(clang++-22 ld.lld-22 llvm-objcopy-22 clang-format-22 meson ninja qemu-system-aarch64 qemu-system-riscv64 qemu-system-x86_64 qemu-aarch64 qemu-riscv64 python3 xz cpio)
+tools=(patch clang++-22 ld.lld-22 llvm-objcopy-22 clang-format-22 meson ninja qemu-system-aarch64 qemu-system-riscv64 qemu-system-x86_64 qemu-aarch64 qemu-riscv64 python3 xz cpio)
 packages_backports=(meson qemu-system-arm qemu-system-misc qemu-system-x86 qemu-user opensbi)
-packages=(clang-22 lld-22 llvm-22 clang-format-22 libc++-22-dev libc++abi-22-dev libclang-rt-22-dev ninja-build cpio xz-utils python3 ca-certificates)
+packages=(clang-22 lld-22 llvm-22 clang-format-22 libc++-22-dev libc++abi-22-dev libclang-rt-22-dev ninja-build patch cpio xz-utils python3 ca-certificates)
 
 version_at_least() { [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]; }
 install_lint() {
@@ -107,17 +107,11 @@ private_apt() { # directory, then apt-get arguments
   apt-get -qq -o Dir::Etc::sourcelist="$at/sources.list" -o Dir::Etc::sourceparts=- -o Dir::State="$at" -o Dir::Cache="$at" -o APT::Sandbox::User=root "$@"
 }
 
-# Whether an entry is there with what is used of it; one that has lost files is made again.
-whole() {
-  local f files=()
-  [ -d "$cache/$1" ] || return 1
-  case $1 in
-    sysroot-*) files=(lib/lib{c,c++,c++abi,unwind,clang_rt.builtins}.a include/{stdio.h,unwind.h} include/c++/v1/{vector,__config_site}) ;;
-    guest-*) files=(linux initramfs.gz) ;;
-    sources-*) files=({Catch2-3.7.1,zydis-4.1.1,zycore-1.5.2,fmt-10.1.1}.tar.gz dtc-1.7.2.tar.xz) ;;
-  esac
-  for f in "${files[@]}"; do [ -s "$cache/$1/$f" ] || return 1; done
-}
+# An entry's files, with their sizes; what was there when it was made is in its .manifest.
+files_of() { (cd "$1" && find . ! -type d ! -path ./.manifest -printf '%s %P\n' | LC_ALL=C sort); }
+seal() { files_of "$1" >"$1/.manifest"; }
+# Whether an entry is there with every file as long as it was; one that has lost any is made again.
+whole() { [ -s "$cache/$1/.manifest" ] && [ -z "$(files_of "$cache/$1" | LC_ALL=C comm -13 - "$cache/$1/.manifest")" ]; }
 
 # Builds a cache entry beside its place and renames it when it is whole. entry NAME FUNCTION ARGS...: the function fills $1.
 entry() {
@@ -127,7 +121,7 @@ entry() {
   [ -z "$offline" ] || failed "'$name' is not in the cache $cache, or not whole, and --offline forbids to fetch it: run ax setup"
   mkdir -p "$cache" 2>/dev/null && [ -w "$cache" ] || failed "the cache $cache cannot be written: set AX_CACHE to a directory that can"
   exec 9>"$cache/.lock"
-  flock 9
+  flock -n 9 || { say "another set-up is filling $cache: waiting for it"; flock 9; }
   if ! whole "$name"; then
     [ ! -e "$place" ] || { say "$place has lost files: making it again"; rm -rf "$place"; }
     local free; free=$(df -Pm "$cache" | awk 'NR == 2 {print $4}')
@@ -135,7 +129,8 @@ entry() {
     rm -rf "$cache"/.part.*   # what a killed set-up has left: its lock is gone, so it is
     local part; part=$(mktemp -d "$cache/.part.XXXXXX")
     trap "rm -rf '$part'" EXIT
-    "$1" "$part" "${@:2}"
+    "$1" "$part" "${@:2}" 9>&-   # the lock is this shell's alone: what it has started may outlive it
+    seal "$part"
     chmod 755 "$part"
     mv "$part" "$place"
     trap - EXIT

@@ -31,8 +31,8 @@ fetch_sysroot_sources() {
 }
 # Its name says all that decides what is in it: versions, hashes, and what is unpacked.
 src=$cache/sysroot-sources-$(recipe <(echo $llvm_version $llvm_hash $picolibc_version $picolibc_hash; declare -f fetch_sysroot_sources))
-if ! [ -d "$src" ]; then
-  (part=$(mktemp -d "$cache/.part.XXXXXX"); trap "rm -rf '$part'" EXIT; fetch_sysroot_sources "$part"; mv "$part" "$src")
+if ! whole "${src##*/}"; then
+  (rm -rf "$src"; part=$(mktemp -d "$cache/.part.XXXXXX"); trap "rm -rf '$part'" EXIT; fetch_sysroot_sources "$part"; seal "$part"; mv "$part" "$src")
 fi
 build=$part/build
 mkdir -p "$build" "$part/lib" "$part/include"

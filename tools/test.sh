@@ -39,8 +39,11 @@ fi
 [ -z "$full" ] || minutes=${minutes:-10}
 [ -z "$coverage" ] || levels=(coverage)
 [ -z "$mutate" ] || levels=(mutate)
+[ -z "$mutate_part" ] || compgen -G "$root/test/mutations/*$mutate_part*.patch" >/dev/null ||
+  refuse "no mutation is called '$mutate_part'$(near=$(ls "$root/test/mutations" | sed -n 's/\.patch$//p' | python3 "$root/tools/near.py" "$mutate_part" 2>/dev/null | head -n 3 | paste -sd,); [ -z "$near" ] || echo " (did you mean ${near//,/, }?)"): see test/mutations/"
+[ "$level" != user ] || [ "${archs[*]}" != x86_64 ] || refuse "qemu-x86_64 runs no image without Linux: its portable suites are in ax test system x86_64"
 
-log=$(mktemp -d)
+log=$(mktemp -d) || refuse "no temporary directory can be made: make room in ${TMPDIR:-/tmp}"
 trap 'rm -rf "$log"' EXIT
 trap 'exit 130' INT TERM
 . "$root/tools/report.sh"
@@ -78,6 +81,8 @@ level_build() {
   check "an installed SDK, by clang and lld alone" "$root/test/budget/installed.sh" "$root/build/aarch64"
   check "a mistyped level is refused" mistyped sytem system
   check "a mistyped architecture is refused" mistyped x86-64 x86_64
+  check "every mutation applies" python3 "$root/tools/mutate.py" --check
+  check "what is said of images that end early" "$root/test/report.sh"
   check "what the command line refuses" "$root/test/cli.sh" bad
   check "how a run ends" "$root/test/cli.sh" stop
   [ -z "$full" ] || check "gdb stops at the guest's first instruction" "$root/test/debug.sh" aarch64 riscv64
@@ -92,8 +97,12 @@ level_fuzz() {
   lines "fuzz" "$root/tools/fuzz.sh" $minutes
 }
 
-gdb_user() { echo "qemu-$arch -g 1234 $user_image -r cases$(quoted "$@") & gdb -q $user_image -ex 'target remote :1234'"; }
+gdb_user() { echo "qemu-$arch -g 1234 $user_image -r cases$(quoted "$@") & gdb-multiarch -q $user_image -ex 'target remote :1234'"; }
 list_user() { [ $arch = x86_64 ] || qemu-$arch "$root/build/$arch-test/test/user/user-suites.elf" "$@"; }
+meson_counts() { # build directory, how many there are
+  meson test -C "$1" --no-rebuild user 2>&1 | tee "$log/meson" | grep -E '^ *[0-9]+/[0-9]+ ' || { tail -n 5 "$log/meson"; return 1; }
+  grep -qE "user .* OK .*\b$2 subtests passed" "$log/meson"
+}
 level_user() {
   local arch
   for arch in "${archs[@]}"; do
@@ -104,6 +113,7 @@ level_user() {
     [ -z "$listing" ] || { list_user "${catch2[@]}" || exit; continue; }
     timeout 600 qemu-$arch "$user_image" -r cases "${catch2[@]}" >"$log/user" 2>&1
     tap "user $arch" "$log/user" $? gdb_user
+    [ ${#catch2[@]} != 0 ] || check "user $arch, each case a result of meson test" meson_counts "$root/build/$arch-test" "$(grep -ac '^ok ' "$log/user")"
   done
 }
 
@@ -123,6 +133,13 @@ level_coverage() {
   local sources=("$root"/modules/*/*.cpp* "$root"/arch-*/{decode,firmware,stage2,registers,syndrome,imsic}.cppm)
   llvm-cov-22 show "$dir/test/host/host-suites" -instr-profile="$profile" -format=html -output-dir="$dir/report" "${sources[@]}" >/dev/null 2>&1
   llvm-cov-22 report "$dir/test/host/host-suites" -instr-profile="$profile" "${sources[@]}" 2>/dev/null | tee "$log/report" | awk 'NR > 2 && NF {printf "%-40s %s\n", $1, $10}'
+  [ -s "$dir/report/index.html" ] || result "coverage (browsable report)" 0 1
+  # What no host suite can link is not left out silently: the shells over a backend are executed on the machines alone.
+  local s lost=
+  for s in "${sources[@]}"; do
+    [[ $s = */modules/@(percpu/percpu|vcpu/vcpu|fmt/fmt).cppm ]] || grep -qF "${s##*/}" "$log/report" || lost+=" ${s#"$root"/}"
+  done
+  check "coverage of every source${lost:+, but not:$lost}" [ -z "$lost" ]
   local percent; percent=$(awk '$1 == "TOTAL" {sub("%", "", $10); print $10}' "$log/report")
   echo "browse $dir/report/index.html"
   check "line coverage $percent % (at least 95)" awk -v p="${percent:-0}" 'BEGIN {exit !(p >= 95)}'
@@ -140,6 +157,7 @@ level_host() {
 # What the machine's command line takes: words with %20 for a space.
 machine_words() { local w; for w; do printf ' %s' "${w// /%20}"; done; }
 gdb_system() { echo "AX_ROOT=$root python3 $root/tools/machine.py --debug$(quoted "${machine[@]}" "--append=$words$(machine_words "$@")")"; }
+alone_system() { local said; said=$(gdb_system "$@"); echo "${said/ --debug/ --timeout 400}"; }
 list_system() {
   local image
   for image in system portable; do
@@ -170,7 +188,18 @@ hostile() {
   grep -a '^# hostile' "$log/system"
   n=$(awk '$1 == "range" {print $2}' "$log/plugin") d=$(awk '$1 == "distinct" {print $2}' "$log/plugin")
   check "hostile guest $arch: ${n:-no} instructions (at least $least)" [ "${n:-0}" -ge $least ]
+  check "hostile guest $arch: the same seed does the same" hostile_again "$cpu" "$3"
   check "hostile guest $arch: ${d:-no} distinct words (at least $distinct)" [ "${d:-0}" -ge $distinct ]
+}
+
+# Where the machine's clock counts instructions, a seed's lives are the same each time.
+hostile_again() { # CPU WORDS
+  local i
+  for i in 1 2; do
+    python3 "$root/tools/machine.py" --arch $arch --bare "$root/build/$arch-test/test/system/system-suites.elf" --cpu "$1" --cpus 2 --icount --timeout 120 \
+      "--append=-r cases ${2:+$2 }seed=5 lives=12 a%20hostile%20guest*" </dev/null >"$log/again.$i" 2>&1 || { tail -n 5 "$log/again.$i"; return 1; }
+  done
+  grep -a '^# hostile: .* exits' "$log/again.1" && cmp <(grep -a '^# hostile' "$log/again.1") <(grep -a '^# hostile' "$log/again.2")
 }
 
 # TLB maintenance, counted and ordered by a plugin; a program of its own looks at what its cases did, so they run all or not at all.
@@ -202,7 +231,8 @@ system_aarch64() {
     read -r cpu cpus vhe <<<"$row"
     suites "$cpu vhe=$vhe cpus=$cpus" "vhe=$vhe" --cpu $cpu --cpus $cpus
   done
-  suites "max vhe=on cpus=4" "vhe=on [smp]" --cpu max --cpus 4
+  suites "max vhe=on cpus=4" "vhe=on [smp]${full:+ kicks=1000000}" --cpu max --cpus 4
+  suites "cortex-a72 vhe=off cpus=1, timers by instructions" "vhe=off late=20 [timer]" --cpu cortex-a72 --cpus 1 --icount
   # Many more kicks than CPUs that take turns on this machine's could send: one at a time, by the emulator's own turns.
   suites "max vhe=on cpus=4, by turns" "vhe=on kicks=$((full ? 1000000 : 100000)) no%20kick%20is%20lost*" --cpu max --cpus 4 --single
   few_tags vhe=off --cpu max --cpus 4
@@ -218,7 +248,8 @@ system_riscv64() {
     suites "$cpu cpus=$cpus" "~[aia]" --cpu $cpu --cpus $cpus
   done
   suites "rv64,h=true aia cpus=2" "" --cpu rv64,h=true --cpus 2 --irqchip aia
-  suites "rv64,h=true aia cpus=4" "${full:+kicks=100000 }[smp]" --cpu rv64,h=true --cpus 4 --irqchip aia
+  suites "rv64,h=true aia cpus=4" "${full:+kicks=1000000 }[smp]" --cpu rv64,h=true --cpus 4 --irqchip aia
+  for cpu in rv64,h=true rv64,h=true,sstc=false; do suites "$cpu cpus=1, timers by instructions" "late=20 [timer]" --cpu $cpu --cpus 1 --icount; done
   few_tags "" --cpu rv64,h=true --cpus 4
   hostile rv64,h=true,v=true,vlen=256 0x40000000 ""
   maintenance rv64,h=true ""

@@ -71,7 +71,8 @@ struct Mapping {
     MemoryType type;
 };
 
-/// The tables of one VM. map() may run on several CPUs at once; unmap, protect and the dirty log belong to one CPU at a time.
+/// The tables of one VM. map() and mark_dirty() may run on several CPUs at once, and beside the rest; of unmap, protect, log_dirty and
+/// take_dirty one at a time.
 /// A guest that touches a page while its entry is being replaced leaves with NestedPageFault; retry() is the right answer.
 class Stage2 {
 public:
@@ -108,7 +109,8 @@ public:
 
     /// Starts or restarts the dirty log: splits blocks into pages and takes the write permission away.
     auto log_dirty(GuestPhysAddr from, std::uint64_t size) noexcept -> Result<void>;
-    /// Answers a write fault in a logged range: the page is writable from here on and counts as dirty. Errors: absent.
+    /// Answers a write fault in a logged range: the page is writable from here on and counts as dirty. Errors: absent
+    /// (its entry is just being replaced: retry()).
     auto mark_dirty(GuestPhysAddr) noexcept -> Result<void>;
     /// Calls `dirty(self, page)` for each page written since the last call, and protects it again.
     auto take_dirty(GuestPhysAddr from, std::uint64_t size, void* self, void (*dirty)(void* self, GuestPhysAddr) noexcept) noexcept

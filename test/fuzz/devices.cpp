@@ -1,4 +1,5 @@
 // The device models' register files: any sequence of accesses, lines and bytes, with small models beside them.
+#include "gic_model.hpp"
 #include "uart_models.hpp"
 import std;
 import axvcpu;
@@ -119,59 +120,156 @@ void plic(Input in) {
     }
 }
 
-/// The GIC: what was enabled and not disabled reads so; what is taken was pending, enabled and not taken already.
-void gicv3(Input in) {
-    VcpuSlot<Core> slots[2];
-    VmCore vm{5, {}, {}, {}, slots, hal_table<TestHal>};
-    Core cores[2]{{vm, 0}, {vm, 1}};
-    for (auto& c : cores) check(vm.add(c).has_value());
-    auto gic = std::make_unique<device::Gicv3>(vm, device::Gicv3::Config{{0x0800'0000}, {0x080A'0000}});
-    const auto access = [&](std::uint64_t at, std::uint64_t value, std::uint8_t width, bool write) {
-        DeviceAccess a{{at}, value, width, write};
-        check(gic->access(0, a));
-        return a.value;
-    };
-    std::array<std::uint32_t, 9> enabled{};   // words 1 to 8: SPIs
-    std::array<std::set<std::uint32_t>, 2> taken;
-    while (!in.empty()) {
-        const auto op = in.take(1);
-        const auto word = 1 + static_cast<unsigned>(in.take(1) % 8);
+/// The GIC: every register of it, lines, software interrupts, and two CPUs with interrupts in their hands.
+class GicRun {
+public:
+    void step(Input& in) {
+        const auto op = in.take(1), which = in.take(1);
         const auto value = static_cast<std::uint32_t>(in.take(4));
-        const auto vcpu = static_cast<std::uint32_t>(value >> 31);
-        switch (op % 10) {
-            case 0: access(0x0800'0100 + 4 * word, value, 4, true); enabled[word] |= value; break;
-            case 1: access(0x0800'0180 + 4 * word, value, 4, true); enabled[word] &= ~value; break;
-            case 2: check(access(0x0800'0100 + 4 * word, 0, 4, false) == enabled[word]); break;
-            case 3: gic->set_line(value % 300, op >= 128); break;
-            case 4: {
-                Interrupt i, next;
-                const bool peeked = gic->peek(vcpu, next);
-                if (!gic->take(vcpu, i)) {
-                    check(!peeked);
-                    break;
-                }
-                check(i.id < 288 && (i.id < 32 || (enabled[i.id / 32] >> i.id % 32 & 1) != 0));
-                check(taken[vcpu].insert(i.id).second);                       // not given twice
-                check(i.id < 32 || !taken[1 - vcpu].contains(i.id));          // an SPI not to two
+        const auto vcpu = static_cast<std::uint32_t>(op >> 7);
+        const auto id = static_cast<std::uint32_t>(which + (value & 1) * 32) % (32 + fuzz::GicModel::spis + 8);
+        switch (op % 16) {
+            case 0: case 1: case 2: case 3: case 4: case 5: case 6: bits(vcpu, static_cast<unsigned>(op % 16), static_cast<unsigned>(which % 9), value); break;
+            case 7: priorities(vcpu, id, 1u << (which & 3), value); break;
+            case 8: configuration(vcpu, static_cast<unsigned>(which % 18), value); break;
+            case 9: route(which, value, (op & 0x40) != 0); break;
+            case 10: access(0x0800'0000, value, 4, true); model_.control = value & 3; break;
+            case 11: line(vcpu, id, (op & 0x40) != 0); break;
+            case 12: {
+                const exit::SendIpi ipi{.cluster = which == 0 ? 16u : 0u, .targets = static_cast<std::uint16_t>(value), .vector = static_cast<std::uint8_t>(value >> 16),
+                                        .others = (op & 0x40) != 0, .group = static_cast<std::uint8_t>(value >> 24 & 1)};
+                check(gic_.send(vcpu, ipi) == model_.send(vcpu, ipi));
                 break;
             }
-            case 5:
-                if (taken[vcpu].empty()) break;
-                gic->retire(vcpu, *taken[vcpu].begin(), op >= 128, false);
-                taken[vcpu].erase(taken[vcpu].begin());
-                break;
-            case 6: static_cast<void>(gic->send(vcpu, {.cluster = 0, .targets = static_cast<std::uint16_t>(value), .vector = static_cast<std::uint8_t>(value >> 16), .others = op >= 128})); break;
-            case 7: access(0x0800'0000, value & 3, 4, true); break;
-            case 8: access(0x080A'0000 + 0x1'0000 + (value & 0xFFF), value, static_cast<std::uint8_t>(1u << op / 10 % 4), true); break;
-            default: {
-                const auto at = 0x0800'0000 + value % 0x10'0000;
-                const bool write = op >= 128 && at >= 0x0800'4000 && at < 0x0801'0000;  // routes and reserved places
-                DeviceAccess a{{at}, value, static_cast<std::uint8_t>(1u << op / 10 % 4), write};
-                const bool inside = at < 0x0801'0000 || (at >= 0x080A'0000 && at < 0x080A'0000 + 2 * 0x2'0000);
-                check(gic->access(vcpu, a) == inside);
+            case 13: take(vcpu); break;
+            case 14: give(vcpu, which, static_cast<unsigned>(value)); break;
+            default: wild(vcpu, value, 1u << which % 4, (which & 0x80) != 0); break;
+        }
+        compare();
+    }
+
+private:
+    auto access(std::uint64_t at, std::uint64_t value, unsigned width, bool write) -> std::uint64_t {
+        DeviceAccess a{{at}, value, static_cast<std::uint8_t>(width), write};
+        check(gic_.access(0, a));
+        return a.value;
+    }
+    /// Of the frame that has word `n`'s registers: the distributor, or the redistributor of `vcpu`.
+    static auto frame(unsigned vcpu, unsigned n) -> std::uint64_t { return n != 0 ? 0x0800'0000 : 0x080B'0000 + vcpu * 0x2'0000ull; }
+    void bits(unsigned vcpu, unsigned kind, unsigned n, std::uint32_t value) {
+        access(frame(vcpu, n) + 0x80 + 0x80 * kind + 4 * n, value, 4, true);
+        if (kind == 0) return model_.each(vcpu, n, ~0u, [&, k = 0u](auto& i) mutable { i.group = (value >> k++ & 1) != 0; });
+        model_.each(vcpu, n, value, [&](auto& i) {
+            switch (kind) {
+                case 1: case 2: i.enabled = kind == 1; break;
+                case 3: i.set_pending(); break;
+                case 4: i.clear_pending(); break;
+                default: i.set_active(kind == 5);
+            }
+        });
+    }
+    void priorities(unsigned vcpu, std::uint32_t id, unsigned width, std::uint32_t value) {
+        const bool own = id < 32;
+        access(frame(vcpu, own ? 0 : 1) + 0x400 + id, std::uint64_t{value} << 32 | value, width, true);
+        for (unsigned i = 0; i < width; ++i) {
+            if (id + i >= (own ? 32u : 32u + fuzz::GicModel::spis)) break;
+            auto& p = model_.at(vcpu, id + i).priority;
+            p = static_cast<std::uint8_t>((std::uint64_t{value} << 32 | value) >> 8 * i & 0xF8);
+            check((access(frame(vcpu, own ? 0 : 1) + 0x400 + id + i, 0, 1, false) & 0xFF) == p);
+        }
+    }
+    void configuration(unsigned vcpu, unsigned n, std::uint32_t value) {  // 16 interrupts a register
+        access(frame(vcpu, n / 2) + 0xC00 + 4 * n, value, 4, true);
+        if (n == 0) return;  // SGIs are edges
+        std::uint32_t reads = 0;
+        for (unsigned i = 0; i < 16; ++i) {
+            auto& edge = model_.at(vcpu, 16 * n + i).edge;
+            edge = (value >> (2 * i + 1) & 1) != 0;
+            reads |= static_cast<std::uint32_t>(edge) << (2 * i + 1);
+        }
+        check(static_cast<std::uint32_t>(access(frame(vcpu, n / 2) + 0xC00 + 4 * n, 0, 4, false)) == reads);
+    }
+    void route(std::uint64_t spi, std::uint32_t value, bool whole) {
+        const auto at = 0x0800'6100 + 8 * (spi % fuzz::GicModel::spis);
+        auto& r = model_.shared[spi % fuzz::GicModel::spis].route;
+        access(at, value & 0x8000'0003, whole ? 8 : 4, true);
+        r = (whole ? 0 : r & ~std::uint64_t{0xFFFF'FFFF}) | (value & 3);
+        check(access(at, 0, 8, false) == r);
+    }
+    void line(unsigned vcpu, std::uint32_t id, bool high) {
+        if (id < 32) gic_.line(vcpu, id, high);
+        else gic_.set_line(id, high);
+        if (id < 32 + fuzz::GicModel::spis) model_.at(vcpu, id).line(high);
+    }
+    void take(unsigned vcpu) {
+        Interrupt i;
+        const auto expected = model_.best(vcpu);
+        check(gic_.take(vcpu, i) == expected.has_value());
+        if (!expected) return;
+        const auto& e = model_.at(vcpu, *expected);
+        check(i.id == *expected && i.priority == e.priority && i.level == !e.edge && i.group == e.group && i.tell_end == e.told);
+        model_.at(vcpu, *expected).take();
+        model_.held[vcpu].insert(*expected);
+    }
+    /// A CPU has made one that it holds active, or has ended it, and says so; what it is to be neither goes back.
+    void give(unsigned vcpu, std::uint64_t which, unsigned value) {
+        if (which >= 0xF0) {
+            const auto spi = 32 + value % fuzz::GicModel::spis;
+            gic_.tell_end(spi, (which & 1) != 0);
+            model_.shared[spi - 32].told = (which & 1) != 0;
+        }
+        if (which >= 0xE0) {
+            std::uint32_t id = 0;
+            check(gic_.ended(vcpu, id) == !model_.ended[vcpu].empty());
+            if (!model_.ended[vcpu].empty()) check(model_.ended[vcpu].extract(model_.ended[vcpu].begin()).value() == id);
+            return;
+        }
+        auto& held = model_.held[vcpu];
+        if (held.empty()) return;
+        const auto id = *std::next(held.begin(), static_cast<std::ptrdiff_t>(which % held.size()));
+        auto& e = model_.at(vcpu, id);
+        const Held now{(value & 1) != 0, (value & 2) != 0};
+        const auto expected = e.sync(now, model_.is_for(vcpu, id));
+        check(gic_.sync(vcpu, id, now) == expected);
+        if (expected.pending || expected.active) return;
+        e.retire(now);
+        if (!now.pending && !now.active && e.told) model_.ended[vcpu].insert(id);
+        gic_.retire(vcpu, id, now.pending, now.active);
+        held.erase(id);
+    }
+    /// Anywhere, any width: answered inside of the frames alone. Written are places without a register, and registers by a width they do not take.
+    void wild(unsigned vcpu, std::uint32_t value, unsigned width, bool write) {
+        const auto offset = value % 0x10'0000;
+        const bool banked = offset >= 0x80 && offset < 0x400, nothing = (offset >= 0x10 && offset < 0x80) || (offset >= 0x800 && offset < 0xBF8) || (offset >= 0xD00 && offset < 0x60F8);
+        DeviceAccess a{{0x0800'0000 + offset}, value, static_cast<std::uint8_t>(width), write && (nothing || (banked && width != 4))};
+        check(gic_.access(vcpu, a) == (offset < 0x1'0000 || (offset >= 0xA'0000 && offset < 0xE'0000)));
+    }
+    void compare() {
+        for (unsigned vcpu = 0; vcpu < 2; ++vcpu) {
+            Interrupt i;
+            const auto expected = model_.best(vcpu);
+            check(gic_.peek(vcpu, i) == expected.has_value() && (!expected || i.id == *expected));
+            for (unsigned n = vcpu == 0 ? 0 : 9; n < 10; ++n) {  // the other's own are the tenth word
+                const unsigned w = n % 9;
+                const auto reads = [&](unsigned kind) { return static_cast<std::uint32_t>(access(frame(vcpu, w) + 0x80 + 0x80 * kind + 4 * w, 0, 4, false)); };
+                check(reads(0) == model_.word(vcpu, w, [](const auto& e) { return e.group; }));
+                for (const unsigned kind : {1, 2}) check(reads(kind) == model_.word(vcpu, w, [](const auto& e) { return e.enabled; }));
+                for (const unsigned kind : {3, 4}) check(reads(kind) == model_.word(vcpu, w, [](const auto& e) { return e.reads_pending(); }));
+                for (const unsigned kind : {5, 6}) check(reads(kind) == model_.word(vcpu, w, [](const auto& e) { return e.reads_active(); }));
             }
         }
     }
+    VcpuSlot<Core> slots_[2];
+    VmCore vm_{5, {}, {}, {}, slots_, hal_table<TestHal>};
+    Core cores_[2]{{vm_, 0}, {vm_, 1}};
+    const bool added_ = vm_.add(cores_[0]) && vm_.add(cores_[1]);
+    device::Gicv3 gic_{vm_, {{0x0800'0000}, {0x080A'0000}}};
+    fuzz::GicModel model_;
+};
+
+void gicv3(Input in) {
+    const auto run = std::make_unique<GicRun>();
+    while (!in.empty()) run->step(in);
 }
 
 /// The APLIC: each source by its own little model, MSIs one by one.

@@ -44,10 +44,16 @@ int main() {
     static char name[] = "suite";
     __libc_init_array();
     const auto line = runtime::arguments();
-    std::memcpy(text, line.data(), line.size() < sizeof text - 1 ? line.size() : sizeof text - 1);
+    const auto too_long = [] {
+        runtime::print("the command line is too long for the image\n");
+        _exit(95);
+    };
+    if (line.size() >= sizeof text) too_long();
+    std::memcpy(text, line.data(), line.size());
     int argc = 0;
     argv[argc++] = name;
-    for (char* word = std::strtok(text, " "); word != nullptr && argc < 63; word = std::strtok(nullptr, " ")) {
+    for (char* word = std::strtok(text, " "); word != nullptr; word = std::strtok(nullptr, " ")) {
+        if (argc == 63) too_long();
         char* out = word;
         for (const char* in = word; *in != 0; ++in, ++out) {
             if (in[0] == '%' && in[1] == '2' && in[2] == '0') { *out = ' '; in += 2; } else *out = *in;

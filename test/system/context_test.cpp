@@ -39,6 +39,7 @@ TEST_CASE("a unique value in every register of the table survives a run and a sw
         auto b = percpu().bind(m.vcpu());
         mine.emplace(m.vcpu(), 0);
         CHECK(mine->size() > kept_registers().size() + 10);
+        CHECK(mine->refused() == std::vector<std::string_view>{});
         CHECK(mine->changed(m.vcpu()) == 0);
         REQUIRE(b.run());
         CHECK(mine->changed(m.vcpu()) == 0);

@@ -36,6 +36,60 @@ TEST_CASE("a guest's floating point goes with it through switches and bindings, 
     CHECK(differ() == 0);
 }
 
+namespace {
+using Vectors = std::array<std::uint64_t, vector_words>;
+constexpr auto vector_parts = vector_words / 32;  // 64 bits each, of a register
+auto own(unsigned n) -> Vectors {
+    Vectors v;
+    for (std::size_t i = 0; i < v.size(); ++i) v[i] = 0x4000'0000'0000'0000 | n << 16 | i;
+    return v;
+}
+void give(Vcpu<BareHost>& vcpu, const Vectors& values) {
+    for (std::size_t i = 0; i < values.size(); ++i) {
+        const reg::Id which = arch::registers[vectors_row].id(static_cast<std::uint8_t>(i / vector_parts));
+        REQUIRE(arch::Arch::set(vcpu.core(), which, values[i], i % vector_parts != 0));
+    }
+}
+auto has(Vcpu<BareHost>& vcpu, const Vectors& values) -> bool {
+    for (std::size_t i = 0; i < values.size(); ++i) {
+        const reg::Id which = arch::registers[vectors_row].id(static_cast<std::uint8_t>(i / vector_parts));
+        if (arch::Arch::get(vcpu.core(), which, i % vector_parts != 0).value_or(0) != values[i]) return false;
+    }
+    return true;
+}
+}  // namespace
+
+TEST_CASE("every floating-point register is loaded at a bind and at a switch, and is in memory after an unbinding", "[switch][canary][fp]") {
+    Enabled<BareHost> here;
+    Two<BareHost> two(fill_fp, own(5)[0], own(6)[0]);
+    for (unsigned i = 0; i < 2; ++i) give(*two.vcpu[i], own(i));
+    // As they are in the CPU right behind a bind and a switch, which nothing in between uses; each guest changes its own when it runs.
+    static std::array<Vectors, 3> seen;
+    std::uint64_t control[2]{};
+    const bool ran = [&] {
+        asm volatile("" ::: CALLEE_SAVED_FP);
+        auto b = here.cpu.bind(*two.vcpu[0]);
+        read_vectors(seen[0].data());
+        bool ok = b.run() && b.complete() && b.switch_to(*two.vcpu[1]);
+        read_vectors(seen[1].data());
+        control[0] = read_fp_control();
+        ok = ok && b.run() && b.complete() && b.switch_to(*two.vcpu[0]);
+        read_vectors(seen[2].data());
+        control[1] = read_fp_control();
+        return ok && b.run();
+    }();
+    CHECK(ran);
+    CHECK(seen[0] == own(0));
+    CHECK(seen[1] == own(1));
+    CHECK(seen[2] == own(5));
+    CHECK(control[0] == 0);
+    CHECK(control[1] == fp_control);
+    for (unsigned i = 0; i < 2; ++i) {
+        CHECK(has(*two.vcpu[i], own(5 + i)));
+        CHECK(fp_control_of(*two.vcpu[i]) == fp_control);
+    }
+}
+
 TEST_CASE("floating point is loaded at the first use, and not before", "[fp]") {
     Enabled<BareHost> here;
     Two<BareHost> two(keep_fp, values[0], values[1], {.lazy_fp = true});

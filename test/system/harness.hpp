@@ -163,7 +163,10 @@ class Canary {
 public:
     /// Requires: bound here. What the CPU keeps of a value is read back at once.
     Canary(Vcpu<H>& v, unsigned n);
+    /// Registers that it has a value in, which are all that there are but for those that plantable() leaves out.
     auto size() const -> std::size_t { return values_.size(); }
+    /// Those that would not take one.
+    auto refused() const -> const std::vector<std::string_view>& { return refused_; }
     /// How many registers have another value now. Bound here, or unbound; any CPU.
     auto changed(Vcpu<H>& v) const noexcept -> unsigned {
         std::array<reg::Value, Vcpu<H>::snapshot_size> now;
@@ -188,6 +191,7 @@ private:
         return r.policy != reg::Policy::control_block || free_in_control_block(r.name);
     }
     std::vector<reg::Value> values_;
+    std::vector<std::string_view> refused_;
 };
 template <Hal H>
 Canary<H>::Canary(Vcpu<H>& v, unsigned n) {
@@ -199,9 +203,10 @@ Canary<H>::Canary(Vcpu<H>& v, unsigned n) {
         const auto& r = arch::registers[at.row];
         if (!plantable(r, all[i].id, at.element)) continue;
         const bool many = r.count > 1;
-        const auto one = canary(at.row), unique = (at.row * 0x101 + at.element + n * 0x10'0001) * 0x9E37'79B9'7F4A'7C15;
+        const auto one = canary(at.row, n), unique = (at.row * 0x101 + at.element + n * 0x10'0001) * 0x9E37'79B9'7F4A'7C15;
         const reg::Value value{all[i].id, many ? unique : one ^ (one >> 32 != 0 ? n * 0xFF0 : 0), ~unique};
         if (v.restore({&value, 1})) planted.push_back(value.id);
+        else refused_.push_back(r.name);
     }
     const auto kept_of = v.snapshot(all).value_or(0);
     for (std::size_t i = 0, k = 0; i < kept_of && k < planted.size(); ++i)
@@ -219,10 +224,12 @@ extern "C" const unsigned char
     read_once[],       // reports *arg
     wait_for_value[],  // reads *arg until it is not 0; reports it
     keep_fp[],         // arg into three floating-point registers; reports them, for ever
+    fill_fp[],         // arg, arg + 1 and so on into 64 bits of the floating-point registers each, and fp_control; then reports, for ever
     add_registers[],   // a value into each register that the call leaves alone; a call; reports their sum, and what it ought to be
     read_register[],   // reports three reads of trapped registers: the fast hook's into a callee-saved register, another one, the first again
     spin[],            // nothing, for ever
     fetch_nowhere[],   // jumps to device_base
+    count_pages[],     // adds 1 to the words at arg, arg + 4 KiB and so on to arg + 28 KiB, for ever
     fence_others[],    // drops the translations of all of its VM's vCPUs, arg times; reports   (this one and the next: where there are several CPUs)
     report_clock[],    // reports its counter, for ever
     wait_forever[];    // waits for an interrupt that does not come, for ever

@@ -1,4 +1,4 @@
-// Several CPUs: vCPUs that move, kicks, fences and shootdowns, one clock.
+// Several CPUs: vCPUs that move, kicks, one clock.
 #include <catch2/catch_test_macros.hpp>
 #include "harness.hpp"
 
@@ -121,70 +121,6 @@ TEST_CASE("no kick is lost, of many that are sent while their target enters", "[
     if (cpus == 4) { second->wait(); third->wait(); }
     CHECK_FALSE(ring.lost);
     CHECK(ring.kicks >= ring.wanted);
-}
-
-TEST_CASE("an unmapped page is gone when unmap is over: for a guest that runs on another CPU", "[smp][stage2]") {
-    if (!have_cpu(1)) SKIP("one CPU");
-    constexpr auto page = ram_base + 0x2'0000;
-    for (int i = 0; i < 50; ++i) {
-        Machine m(wait_for_value, page.value);
-        RunsOn other(1, m.vcpu());
-        while (m.vcpu().state() != State::running) {}
-        for (volatile int wait = i * 97 % 1000; wait > 0; wait = wait - 1) {}
-        {
-            auto first = m.stage2.unmap(page + 0x1000, 4096), second = m.stage2.unmap(page + 0x2000, 4096), last = m.stage2.unmap(page, 4096);
-            REQUIRE((first && second && last));
-            last.wait();
-        }
-        *reinterpret_cast<volatile std::uint64_t*>(m.host(page)) = 1;  // the frame is the host's now: the guest never sees this
-        REQUIRE(other.wait() == Exit::index_of<exit::NestedPageFault>());
-    }
-}
-
-TEST_CASE("an unmapped page is gone when unmap is over: for one that is bound elsewhere and not in the guest, and for one that is unbound", "[smp][stage2]") {
-    if (!have_cpu(1)) SKIP("one CPU");
-    constexpr auto page = ram_base + 0x2'0000;
-    for (const bool stays_bound : {true, false}) {
-        Machine m(read_forever, page.value);
-        std::atomic<int> step{0};
-        std::size_t before = 0, after = 0;
-        auto other = [&]() noexcept {
-            {
-                auto b = percpu().bind(m.vcpu());
-                if (const auto e = b.run()) before = e->index();  // it has read the page once, and stands in the host
-                static_cast<void>(b.complete());
-                if (stays_bound) {
-                    for (step = 1; step != 2;) {}
-                    if (const auto e = b.run()) after = e->index();
-                    return;
-                }
-            }
-            for (step = 1; step != 2;) {}
-            auto b = percpu().bind(m.vcpu());
-            if (const auto e = b.run()) after = e->index();
-        };
-        OnCpu job(1, other);
-        while (step != 1) {}
-        REQUIRE(m.stage2.unmap(page, 4096));  // waits for nobody: nobody is in the guest
-        step = 2;
-        job.wait();
-        CHECK(before == Exit::index_of<exit::Hypercall>());
-        CHECK(after == Exit::index_of<exit::NestedPageFault>());
-    }
-}
-
-TEST_CASE("guests that fence each other without end all come to an end", "[smp][tlb]") {
-    if (!have_cpu(1)) SKIP("one CPU");
-    const unsigned cpus = have_cpu(2) && have_cpu(3) ? 4 : 2;
-    Machine m(fence_others, 2'000, {.vcpus = cpus});
-    for (unsigned i = 1; i < cpus; ++i) REQUIRE(m.vcpu(i).reset(m.at(fence_others), 2'000));
-    std::vector<std::unique_ptr<RunsOn>> others;
-    for (unsigned i = 1; i < cpus; ++i) others.push_back(std::make_unique<RunsOn>(i, m.vcpu(i)));
-    auto b = percpu().bind(m.vcpu());
-    const auto e = run_on(b);
-    REQUIRE(e);
-    CHECK(e->is<exit::Hypercall>());
-    for (auto& o : others) CHECK(o->wait() == Exit::index_of<exit::Hypercall>());
 }
 
 TEST_CASE("one clock for the VM: no vCPU ever shows less than another has shown, on whatever CPU", "[smp][timer][A16]") {

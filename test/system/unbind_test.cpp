@@ -31,7 +31,7 @@ TEST_CASE("after an unbinding no register of the CPU holds anything of the guest
         for (std::size_t i = 0; i < arch::registers.size(); ++i) {
             const auto& r = arch::registers[i];
             if (r.policy != reg::Policy::on_bind && r.policy != reg::Policy::vector) continue;
-            for (unsigned n = 0; n < r.count; ++n) planted += static_cast<bool>(vcpu.set(r.id(n), canary(i + n)));
+            for (unsigned n = 0; n < r.count; ++n) planted += static_cast<bool>(vcpu.set(r.id(n), canary(i + n, 0)));
         }
         plant_priorities();
     }

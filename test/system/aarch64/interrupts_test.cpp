@@ -19,7 +19,8 @@ irq_vectors:
     str w10, [x20], #4
     add x21, x21, #1
     cbz x23, 1f
-    msr CNTV_CTL_EL0, xzr           // a timer: silence it
+    msr CNTV_CTL_EL0, xzr           // a timer: silence both
+    msr CNTP_CTL_EL0, xzr
     isb
 1:  cbz x22, 2f
     mov x1, x10                     // a level: tell the host, which lowers the line

@@ -44,15 +44,16 @@ inline auto kept_registers() -> std::vector<reg::Id> {
     for (std::uint8_t i = 1; i < 31; ++i) ids.push_back(arch::registers[arch::index<"X">].id(i));
     return ids;
 }
-/// A value for the canary: registers with side effects get harmless ones.
-inline auto canary(std::size_t row) -> std::uint64_t {
+/// A value for the `n`th canary: registers with side effects get harmless ones, of which there are two.
+inline auto canary(std::size_t row, unsigned n) -> std::uint64_t {
     const auto& name = arch::registers[row].name;
-    if (name == "SCTLR_EL1") return arch::sctlr_reset;
-    if (name == "CNTV_CTL_EL0" || name == "CNTP_CTL_EL0") return 2;  // they do not count
-    if (name == "MDSCR_EL1") return 1 << 12;
-    if (name == "CSSELR_EL1") return 2;
-    if (name == "FPCR") return 3 << 24;  // DN, FZ
-    if (name == "FPSR") return 0x9F;
+    const auto either = [&](std::uint64_t a, std::uint64_t b) { return n % 2 == 0 ? a : b; };
+    if (name == "SCTLR_EL1") return either(arch::sctlr_reset, arch::sctlr_reset | 1 << 1);  // A
+    if (name == "CNTV_CTL_EL0" || name == "CNTP_CTL_EL0") return either(2, 0);               // they do not count
+    if (name == "MDSCR_EL1") return either(1 << 12, 1 << 13);
+    if (name == "CSSELR_EL1") return either(2, 0);
+    if (name == "FPCR") return either(3 << 24, 1 << 22);  // DN, FZ; rounding
+    if (name == "FPSR") return either(0x9F, 1);
     return (row * 0x0101'0101'0101'0101) & 0x0000'FFFF'FFFF'FFF0;
 }
 inline auto free_in_control_block(std::string_view) -> bool { return false; }
@@ -144,6 +145,11 @@ inline auto after_unbind(std::string_view name) -> std::uint64_t {  // translati
     return name == "SCTLR_EL1" ? arch::sctlr_reset | 1 : name == "TCR_EL1" ? 1 << 7 | 1 << 23 : 0;
 }
 inline constexpr std::size_t vector_words = 64;
+/// FPCR and FPSR: as fill_fp sets them, as they are, and a vCPU's.
+inline constexpr std::uint64_t fp_control = 1 << 22 | 0x9F;
+inline auto read_fp_control() -> std::uint64_t { return arch::read<"FPCR">() | arch::read<"FPSR">(); }
+inline constexpr auto vectors_row = arch::index<"V">;
+inline auto fp_control_of(auto& vcpu) -> std::uint64_t { return vcpu.get(arch::registers[arch::index<"FPCR">].id()).value_or(0) | vcpu.get(arch::registers[arch::index<"FPSR">].id()).value_or(0); }
 [[gnu::always_inline]] inline void read_vectors(std::uint64_t* to) {
     asm volatile(".irp n,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31\nstr q\\n, [%0, #16 * \\n]\n.endr" ::"r"(to) : "memory");
 }

@@ -50,6 +50,17 @@
     str     x1, [x19]
     report
 
+    payload count_pages
+1:  mov     x9, #0
+2:  add     x10, x0, x9, lsl #12
+    ldr     x1, [x10]
+    add     x1, x1, #1
+    str     x1, [x10]
+    add     x9, x9, #1
+    cmp     x9, #8
+    b.ne    2b
+    b       1b
+
     payload read_forever
 1:  ldr     x1, [x0]
     mov     x9, x0
@@ -77,6 +88,23 @@
     fmov    x2, d8
     fmov    x3, d31
     report
+    b       1b
+
+    payload fill_fp
+    mov     x9, #3 << 20                    // CPACR_EL1.FPEN
+    msr     CPACR_EL1, x9
+    isb
+    .irp    n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31
+    add     x9, x0, #2 * \n
+    mov     v\n\().d[0], x9
+    add     x9, x9, #1
+    mov     v\n\().d[1], x9
+    .endr
+    mov     x9, #1 << 22
+    msr     FPCR, x9
+    mov     x9, #0x9F
+    msr     FPSR, x9
+1:  report
     b       1b
 
     payload read_register

@@ -29,8 +29,13 @@ TEST_CASE("SVE: every byte of Z, P and FFR belongs to the guest, through exits, 
     std::array<std::uint64_t, 2> first{};
     for (int round = 0; round < 6; ++round) {
         for (unsigned i = 0; i < 2; ++i) {
+            if (round % 2 != 0 && have_cpu(1)) {  // its state goes along to another CPU, where its guest fills it anew and reports
+                CHECK(RunsOn(1, m.vcpu(i)).wait() == Exit::index_of<exit::Hypercall>());
+                REQUIRE(m.vcpu(i).get(id<"X">(1)).value_or(0) == first[i]);
+            }
             auto b = percpu().bind(m.vcpu(i));
             REQUIRE(b);
+            if (round % 2 != 0 && have_cpu(1)) REQUIRE(b.complete());
             for (int again = 0; again < 2; ++again) {
                 const auto e = b.run();
                 REQUIRE(e);

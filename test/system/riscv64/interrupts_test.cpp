@@ -38,6 +38,10 @@ take_one:
 )");
 GUEST(interrupted, "la t0, take_one\ncsrw stvec, t0\nli s2, 0\nli s3, 0\ncsrw sie, a1\ncsrsi sstatus, 2\n1: mv a0, s2\nmv a1, s3\nmv a2, s4\n" REPORT "j 1b\n");
 
+// The same, without a report before the first interrupt; waiting for it.
+GUEST(interrupted_silent, "la t0, take_one\ncsrw stvec, t0\nli s2, 0\ncsrw sie, a1\ncsrsi sstatus, 2\n1: beqz s2, 1b\nmv a0, s2\nmv a1, s3\nmv a2, s4\n" REPORT);
+GUEST(interrupted_halted, "la t0, take_one\ncsrw stvec, t0\nli s2, 0\ncsrw sie, a1\ncsrsi sstatus, 2\n1: wfi\nbeqz s2, 1b\nmv a0, s2\nmv a1, s3\nmv a2, s4\n" REPORT);
+
 namespace {
 struct Report { std::uint64_t count, cause, source, second; };  // cause: the code in the second word
 /// Runs until the next report; device writes of the handler lower the PLIC's line.
@@ -100,6 +104,42 @@ TEST_CASE("a device's line reaches the guest through the PLIC, and again while i
     write(m, 4 * 7, 0);               // priority 0 is never delivered
     m.controller.set_line(7, true);
     CHECK(next(m, b).count == 2);
+}
+
+TEST_CASE("a device's line that another hart raises reaches the guest through the PLIC: running, halted, unbound", "[smp][interrupt][plic]") {
+    if (!have_cpu(1)) SKIP("one hart");
+    for (const auto place : {State::running, State::blocked, State::free}) {
+        INFO("place " << static_cast<int>(place));
+        Machine m(place == State::blocked ? interrupted_halted : interrupted_silent, external, {.controller = true});
+        write(m, 4 * 7, 3);
+        write(m, 0x2080, 1 << 7);
+        auto raise = [&]() noexcept {
+            if (place == State::running) while (m.vcpu().state() != State::running) {}
+            m.controller.set_line(7, true);
+        };
+        std::optional<OnCpu> job;
+        if (place != State::running) {
+            {
+                auto b = percpu().bind(m.vcpu());
+                const auto e = run_on(b, runtime::now() + runtime::frequency() / 1'000);
+                REQUIRE(e);
+                CHECK(e->is<exit::Halt>() == (place == State::blocked));
+                if (e->kind() == ExitKind::instruction) REQUIRE(b.complete());
+            }
+            if (place == State::blocked) REQUIRE(m.vcpu().block().value_or(false));
+            const auto before = wakes();
+            OnCpu(1, raise).wait();
+            CHECK(wakes() - before == (place == State::blocked));
+            if (place == State::blocked) REQUIRE(m.vcpu().unblock());
+        } else {
+            job.emplace(1, raise);
+        }
+        auto b = percpu().bind(m.vcpu());
+        const auto r = next(m, b);
+        CHECK(r.count == 1);
+        CHECK(r.cause == 9);
+        CHECK(r.source == 7);
+    }
 }
 
 TEST_CASE("the completion of an interrupt, where it is asked for, is an exit; a kick beside it is not lost", "[interrupt][plic][event]") {
@@ -181,7 +221,7 @@ TEST_CASE("a timer set through the SBI fires in a running guest, on time and onc
         auto b = percpu().bind(*v);
         const auto r = next(m, b);
         CHECK(r.count >= r.second);  // time, and when it was set to
-        CHECK(r.count < r.second + 10 * runtime::frequency());  // a busy machine is slow
+        CHECK(r.count < r.second + wanted("late", 10'000'000) * runtime::frequency() / 1'000'000);  // a busy machine is slow, one that counts instructions is not
         const auto e = v->get(arch::registers[arch::index<"x">].id(18));
         CHECK(*e == 1);
         REQUIRE(next(m, b).source == 1);

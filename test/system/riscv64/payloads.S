@@ -56,6 +56,18 @@
     sd      s2, (s1)
     report
 
+    payload count_pages
+1:  mv      s1, a1
+    li      s2, 8
+    li      s3, 0x1000
+2:  ld      a0, (s1)
+    addi    a0, a0, 1
+    sd      a0, (s1)
+    add     s1, s1, s3
+    addi    s2, s2, -1
+    bnez    s2, 2b
+    j       1b
+
     payload read_forever
     mv      s1, a1
 1:  ld      a0, (s1)
@@ -81,6 +93,18 @@
     fmv.x.d a1, f8
     fmv.x.d a2, f31
     report
+    j       1b
+
+    payload fill_fp
+    li      t0, 1 << 13                     // sstatus.FS
+    csrs    sstatus, t0
+    .irp    n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31
+    addi    t0, a1, \n
+    fmv.d.x f\n, t0
+    .endr
+    li      t0, 0x25
+    fscsr   t0
+1:  report
     j       1b
 
     payload read_register

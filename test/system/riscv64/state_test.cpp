@@ -90,3 +90,67 @@ TEMPLATE_TEST_CASE("what one guest has left in the vectors is gone when the next
     CHECK(switched);
     CHECK(std::ranges::all_of(std::span(left).first(size), [](std::byte b) { return b == std::byte{0}; }));
 }
+
+// Everything of the floating-point state gets another value; a call, for ever.
+GUEST(change_fp, "li t0, 3 << 13\ncsrs sstatus, t0\nli t1, 0x5A5A\n.irp n,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31\nfmv.d.x f\\n, t1\n.endr\nli t1, 0x4A\nfscsr t1\n1: " REPORT "j 1b\n");
+// auto host_fp_lost(void (*f)(void*), void* arg) -> bits: calls f with values of its own in fs0 to fs11 and fcsr; bit n: fs<n> came back as
+// another one, bit 12: fcsr.
+asm(R"(
+    .pushsection .text.host_fp_lost,"ax"
+    .option push
+    .option arch, +d
+    .globl host_fp_lost
+host_fp_lost:
+    addi sp, sp, -128
+    sd   ra, 0(sp)
+    sd   s1, 8(sp)
+    .irp n, 0,1,2,3,4,5,6,7,8,9,10,11
+    fsd  fs\n, 16 + 8 * \n(sp)
+    li   t0, 0x4000 + \n
+    fmv.d.x fs\n, t0
+    .endr
+    frcsr s1
+    li   t0, 0x25
+    fscsr t0
+    mv   t1, a0
+    mv   a0, a1
+    jalr t1
+    li   a0, 0
+    .irp n, 0,1,2,3,4,5,6,7,8,9,10,11
+    fmv.x.d t0, fs\n
+    li   t1, 0x4000 + \n
+    xor  t0, t0, t1
+    snez t0, t0
+    slli t0, t0, \n
+    or   a0, a0, t0
+    fld  fs\n, 16 + 8 * \n(sp)
+    .endr
+    frcsr t0
+    addi t0, t0, -0x25
+    snez t0, t0
+    slli t0, t0, 12
+    or   a0, a0, t0
+    fscsr s1
+    ld   ra, 0(sp)
+    ld   s1, 8(sp)
+    addi sp, sp, 128
+    ret
+    .option pop
+    .popsection
+)");
+extern "C" auto host_fp_lost(void (*f)(void*), void* arg) -> std::uint64_t;
+
+TEST_CASE("a host that uses floating point finds behind run() what its callers rely on: fs0 to fs11, fcsr", "[canary][R9]") {
+    Machine m(change_fp);
+    auto b = percpu().bind(m.vcpu());
+    const auto once = [](void* bound) noexcept {
+        auto& vcpu = *static_cast<Vcpu<Host>::Bound*>(bound);
+        static_cast<void>(vcpu.run());
+        static_cast<void>(vcpu.complete());
+    };
+    for (int i = 0; i < 3; ++i) {
+        CHECK(host_fp_lost(once, &b) == 0);
+        CHECK(get<"fcsr">(m) == 0x4A);
+        for (std::uint8_t n = 0; n < 32; ++n) CHECK(get<"f">(m, n) == 0x5A5A);
+    }
+}

@@ -39,8 +39,8 @@ inline auto kept_registers() -> std::vector<reg::Id> {
     for (std::size_t i = arch::index<"RDI">; i <= arch::index<"R15">; ++i) ids.push_back(arch::registers[i].id());
     return ids;
 }
-/// A value for the canary: registers with side effects get harmless ones.
-inline auto canary(std::size_t row) -> std::uint64_t { return (row * 0x0101'0101'0101'0101) & 0x0000'00FF'FFFF'FFF0; }
+/// A value for the `n`th canary: registers with side effects get harmless ones.
+inline auto canary(std::size_t row, unsigned) -> std::uint64_t { return (row * 0x0101'0101'0101'0101) & 0x0000'00FF'FFFF'FFF0; }
 /// Registers of the control block that may hold anything: the rest says what mode the guest is in.
 inline auto free_in_control_block(std::string_view name) -> bool {
     constexpr std::array names{"CR2", "FS.base", "GS.base", "GDTR.base", "IDTR.base", "STAR", "LSTAR", "CSTAR", "KERNEL_GS_BASE", "SYSENTER_ESP", "SYSENTER_EIP"};
