@@ -105,7 +105,7 @@ auto suspend(Vcpu& v, const SbiCall& c) noexcept -> bool {
     p.arg = c.arg;
     v.suspended = true;
     v.set(Vcpu::resumes, true);
-    v.exit() = exit::CpuSuspend{c.value, {c.address}, c.arg, power_down, false};
+    v.exit() = exit::CpuSuspend{c.value, {power_down ? c.address : 0}, c.arg, power_down, false};
     return true;
 }
 

@@ -22,7 +22,7 @@ void inject(Vcpu& v, std::uint64_t cause, std::uint64_t value) noexcept {
 
 namespace {
 
-constexpr Error nothing_outstanding{Code::no_exit, "an instruction exit that is outstanding"}, elsewhere{Code::wrong_cpu, "the hart that the vCPU is bound to"};
+constexpr Error nothing_outstanding{Code::no_exit, "an instruction exit that is outstanding"};
 
 auto outstanding(const Vcpu& v) noexcept -> bool { return v.pending.kind != Pending::Kind::none && v.pending.kind < Pending::Kind::more; }
 
@@ -109,7 +109,7 @@ auto Arch::complete_other(Vcpu& v, std::uint64_t value) noexcept -> const Error*
 [[gnu::noinline]] auto Arch::complete_rare(Vcpu& v, std::uint64_t value) noexcept -> const Error* {
     auto& p = v.pending;
     if (!outstanding(v)) return &nothing_outstanding;
-    if (v.hal->this_cpu() != v.cpu()) return &elsewhere;
+    if (const auto here = v.hal->this_cpu(); here != v.cpu()) return v.refuse_elsewhere(here), &v.refusal();
     const auto kind = std::exchange(p.kind, Pending::Kind::none);
     switch (kind) {
         case Pending::Kind::device:
@@ -154,7 +154,7 @@ auto Arch::complete_other(Vcpu& v, std::uint64_t value) noexcept -> const Error*
 
 auto Arch::fail(Vcpu& v) noexcept -> Result<void> {
     if (!outstanding(v)) return nothing_outstanding;
-    if (v.hal->this_cpu() != v.cpu()) return elsewhere;
+    if (const auto here = v.hal->this_cpu(); here != v.cpu()) return v.refuse_elsewhere(here), v.refusal();
     auto& p = v.pending;
     const auto kind = std::exchange(p.kind, Pending::Kind::none);
     switch (kind) {
@@ -181,7 +181,7 @@ auto Arch::fail(Vcpu& v) noexcept -> Result<void> {
 
 auto Arch::retry_other(Vcpu& v) noexcept -> const Error* {
     if (!outstanding(v)) return &nothing_outstanding;
-    if (v.hal->this_cpu() != v.cpu()) return &elsewhere;
+    if (const auto here = v.hal->this_cpu(); here != v.cpu()) return v.refuse_elsewhere(here), &v.refusal();
     auto& p = v.pending;
     if (p.kind == Pending::Kind::power_on) p.target->cancel_power_on();
     // The read of an atomic operation is kept: a retry asks for its write again.

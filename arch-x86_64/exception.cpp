@@ -42,11 +42,12 @@ void advance(Vcpu& v, unsigned length) noexcept {
 }
 
 namespace {
-constexpr Error nothing_outstanding{Code::no_exit, "an instruction exit that is outstanding"}, elsewhere{Code::wrong_cpu, "the CPU that the vCPU is bound to"};
+constexpr Error nothing_outstanding{Code::no_exit, "an instruction exit that is outstanding"};
 
-auto outstanding(const Vcpu& v) noexcept -> const Error* {
+auto outstanding(Vcpu& v) noexcept -> const Error* {
     if (v.pending.kind == Pending::Kind::none || v.pending.kind >= Pending::Kind::terminal) return &nothing_outstanding;
-    return v.hal->this_cpu() != v.cpu() ? &elsewhere : nullptr;
+    if (const auto here = v.hal->this_cpu(); here != v.cpu()) return v.refuse_elsewhere(here), &v.refusal();
+    return nullptr;
 }
 
 /// What a read of `width` bytes gives its destination.

@@ -99,10 +99,12 @@ void compare(std::uint32_t word) {
     if (!base || base->number != ours->base) fuzz::differ(word, text, "base");
     const bool post = inside.find("],#") != inside.npos, pre = inside.find("]!") != inside.npos;
     if (ours->writeback != (post || pre)) fuzz::differ(word, text, "writeback");
-    std::int64_t offset = 0;
-    if (const auto hash = inside.find('#'); hash != inside.npos && !ours->register_offset) {
-        const auto digits = inside.substr(hash + 1);
-        std::from_chars(digits.data(), digits.data() + digits.size(), offset);
+    const auto second = inside.substr(0, inside.find(']')).find(',');
+    const bool by_register = second != inside.npos && inside[second + 1] != '#';
+    if (ours->register_offset != by_register) fuzz::differ(word, text, "whether the offset is in a register");
+    if (!by_register) {
+        std::int64_t offset = 0;  // where none is written
+        if (const auto hash = inside.find('#'); hash != inside.npos) std::from_chars(inside.data() + hash + 1, inside.data() + inside.size(), offset);
         if ((post || pre) && ours->step != offset) fuzz::differ(word, text, "step");
         if (!post && ours->offset != offset) fuzz::differ(word, text, "offset");
     }

@@ -319,3 +319,27 @@ TEST_CASE("a range that begins in the middle of a hole ends where it was said to
     CHECK_FALSE(f.s.walk({0x4020'1000}));
     CHECK(f.s.walk({0x4040'0000}));
 }
+
+TEST_CASE("a block that cannot be split for want of a frame stays as it is: unmap, protect and the dirty log say so", "[stage2]") {
+    std::size_t limit = 608;
+    Tables t(3, 39, &limit);
+    REQUIRE(t.s.map({0x4000'0000}, {0x8000'0000}, mib2, {}, MemoryType::normal));
+    limit = Arena::used / 4096;  // none is left
+    const GuestPhysAddr page{0x4000'3000};
+    {
+        const auto unmapped = t.s.unmap(page, 4096);
+        REQUIRE_FALSE(unmapped);
+        CHECK(unmapped.error().code == Code::no_frame);
+    }
+    CHECK(t.s.protect(page, 4096, {.write = false}).error().code == Code::no_frame);
+    CHECK(t.s.log_dirty(page, 4096).error().code == Code::no_frame);
+    const auto whole = t.s.walk(page);
+    REQUIRE(whole);
+    CHECK(whole->size == mib2);
+    CHECK(whole->address.value == 0x8000'3000);
+    CHECK(whole->permissions == Permissions{});
+    CHECK(t.s.mark_dirty({0x5000'0000}).error().code == Code::absent);
+    limit = 608;
+    CHECK(t.s.protect(page, 4096, {.write = false}));
+    CHECK(t.s.walk(page)->size == 4096);
+}

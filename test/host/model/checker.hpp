@@ -1,7 +1,11 @@
 // A checker that runs a few threads of real code over every interleaving, and over every order in which their stores can become
-// visible. Each thread has a store buffer: a relaxed store may pass other locations' stores, a release store passes nothing, a
-// sequentially consistent store or fence empties the buffer, a read-modify-write works on memory (its own earlier stores first,
-// where it releases). Loads are done where they stand.
+// visible and their loads can be done, on a machine where a store becomes visible to all others at once.
+// Each thread has a store buffer: a relaxed store may pass other locations' stores, a release store passes nothing, a sequentially
+// consistent store or fence empties the buffer. A read-modify-write that is not sequentially consistent reads memory and leaves its
+// store in the buffer; whoever changes the same location next has it become visible first.
+// A load may be done early: it gives what was visible at any moment since the thread's last acquire or fence, but never something older
+// than the thread has seen of that location. An acquire load may be early, too; what follows it is not before it. A sequentially
+// consistent one is done where it stands.
 //
 // Executions are repeated from the start with another choice each time, depth first, until none is left.
 #pragma once
@@ -17,6 +21,8 @@ class Location {
 protected:
     friend class Checker;
     std::uint64_t value_ = 0;
+    struct Past { std::uint64_t value, until; };  // what was visible, and the time at which something else became so
+    std::vector<Past> past_;
 };
 
 class Checker {
@@ -33,8 +39,11 @@ public:
             c.at_ = 0;
             c.last_ = 0;
             c.left_ = preemptions;
+            c.now_ = 0;
             const auto check = make(c);
+            c.running_ = true;
             c.run();
+            c.running_ = false;
             if (!check()) return std::nullopt;
             while (!c.path_.empty() && c.path_.back().first + 1 == c.path_.back().second) c.path_.pop_back();
             if (c.path_.empty()) return n;
@@ -56,12 +65,22 @@ public:
     }
 
     // What the atomics below call from a thread's body; outside one (set-up, the check) everything is immediate.
-    auto load(const Location& l) -> std::uint64_t {
+    auto load(const Location& l, std::memory_order order) -> std::uint64_t {
         if (current_ < 0) return l.value_;
         pause();
-        const auto& buffer = self().buffer;
-        for (auto i = buffer.rbegin(); i != buffer.rend(); ++i) if (i->where == &l) return i->value;
-        return l.value_;
+        auto& t = self();
+        if (order == std::memory_order_seq_cst) t.since = now_;
+        for (auto i = t.buffer.rbegin(); i != t.buffer.rend(); ++i) if (i->where == &l) return i->value;
+        auto& seen = t.seen[&l];
+        seen = std::max(seen, t.since);
+        std::size_t first = l.past_.size();
+        while (first > 0 && l.past_[first - 1].until > seen) --first;
+        const auto n = l.past_.size() - first;
+        const auto back = n == 0 ? 0 : choose(n + 1);  // 0: as it is now
+        if (back != 0) seen = std::max(seen, l.past_.size() == back ? 0 : l.past_[l.past_.size() - back - 1].until);
+        else seen = l.past_.empty() ? seen : std::max(seen, l.past_.back().until);
+        if (order == std::memory_order_acquire || order == std::memory_order_acq_rel) t.since = std::max(t.since, seen);
+        return back == 0 ? l.value_ : l.past_[l.past_.size() - back].value;
     }
     void store(Location& l, std::uint64_t v, std::memory_order order) {
         if (current_ < 0) {
@@ -75,38 +94,62 @@ public:
     template <class F> auto modify(Location& l, std::memory_order order, F f) -> std::uint64_t {
         if (current_ >= 0) {
             pause();
-            if (order == std::memory_order_seq_cst || order == std::memory_order_acq_rel || order == std::memory_order_release) drain();
+            for (auto& other : threads_) if (&other != &self()) end_changes(other, l);
+            if (order == std::memory_order_seq_cst) drain();
             else drain_one(l);
+            self().seen[&l] = now_;
+            if (order == std::memory_order_seq_cst || order == std::memory_order_acq_rel || order == std::memory_order_acquire) self().since = now_;
+            if (order != std::memory_order_seq_cst) {
+                self().buffer.push_back({&l, f(l.value_), order == std::memory_order_acq_rel || order == std::memory_order_release, true});
+                return l.value_;
+            }
         }
-        return std::exchange(l.value_, f(l.value_));
+        const auto old = l.value_;
+        show(l, f(old));
+        return old;
     }
     void fence() {
         if (current_ < 0) return;
         pause();
         drain();
+        self().since = now_;
     }
 
 private:
     static constexpr std::size_t stack_size = 64 * 1024;
-    struct Store { Location* where; std::uint64_t value; bool release; };
+    struct Store { Location* where; std::uint64_t value; bool release, change = false; };  // change: of a read-modify-write
     struct Thread {
         std::function<void()> body;
         char* stack = nullptr;
         ucontext_t context{};
         std::vector<Store> buffer;
+        std::uint64_t since = 0;                           // no load is done earlier than this
+        std::map<const Location*, std::uint64_t> seen;     // nor of a location than that
         bool started = false, done = false;
     };
 
     auto self() -> Thread& { return threads_[static_cast<std::size_t>(current_)]; }
     void pause() { swapcontext(&self().context, &scheduler_); }
+    void show(Location& l, std::uint64_t value) {
+        ++now_;
+        if (current_ >= 0 || running_) l.past_.push_back({l.value_, now_});
+        l.value_ = value;
+    }
     void drain() {
-        for (auto& s : self().buffer) s.where->value_ = s.value;
+        for (auto& s : self().buffer) show(*s.where, s.value);
         self().buffer.clear();
     }
     void drain_one(Location& l) {
         auto& b = self().buffer;
-        for (auto& s : b) if (s.where == &l) l.value_ = s.value;
+        for (auto& s : b) if (s.where == &l) show(l, s.value);
         std::erase_if(b, [&](const Store& s) { return s.where == &l; });
+    }
+    /// What a thread has changed of a location, but not shown yet, becomes visible, with all that has to before it.
+    void end_changes(Thread& t, Location& l) {
+        auto n = t.buffer.size();
+        while (n != 0 && (t.buffer[n - 1].where != &l || !t.buffer[n - 1].change)) --n;
+        for (std::size_t i = 0; i < n; ++i) show(*t.buffer[i].where, t.buffer[i].value);
+        t.buffer.erase(t.buffer.begin(), t.buffer.begin() + static_cast<std::ptrdiff_t>(n));
     }
     static auto may_leave(const std::vector<Store>& b, std::size_t i) -> bool {
         for (std::size_t j = 0; j < i; ++j) if (b[j].where == b[i].where || b[i].release) return false;
@@ -153,7 +196,7 @@ private:
                 continue;
             }
             auto& b = threads_[t].buffer;
-            b[what - 1].where->value_ = b[what - 1].value;
+            show(*b[what - 1].where, b[what - 1].value);
             b.erase(b.begin() + static_cast<std::ptrdiff_t>(what - 1));
         }
     }
@@ -164,6 +207,8 @@ private:
     std::size_t at_ = 0, last_ = 0;  // the thread whose turn it was last
     unsigned left_ = 0;
     int current_ = -1;
+    bool running_ = false;
+    std::uint64_t now_ = 0;  // how many stores have become visible
     ucontext_t scheduler_{};
 };
 
@@ -172,7 +217,7 @@ template <class T, auto Weaken = [](std::memory_order o) { return o; }>
 class Atomic : public Location {
 public:
     constexpr Atomic(T v = {}) { value_ = static_cast<std::uint64_t>(v); }
-    auto load(std::memory_order = std::memory_order_seq_cst) const -> T { return static_cast<T>(checker->load(*this)); }
+    auto load(std::memory_order o = std::memory_order_seq_cst) const -> T { return static_cast<T>(checker->load(*this, Weaken(o))); }
     void store(T v, std::memory_order o = std::memory_order_seq_cst) { checker->store(*this, static_cast<std::uint64_t>(v), Weaken(o)); }
     auto fetch_or(T v, std::memory_order o = std::memory_order_seq_cst) -> T { return modify(o, [&](auto old) { return old | static_cast<std::uint64_t>(v); }); }
     auto fetch_and(T v, std::memory_order o = std::memory_order_seq_cst) -> T { return modify(o, [&](auto old) { return old & static_cast<std::uint64_t>(v); }); }

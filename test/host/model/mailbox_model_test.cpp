@@ -15,10 +15,14 @@ struct Faithful {
 struct WithoutFence : Faithful {
     static void fence() {}
 };
-constexpr auto release_to_relaxed = [](std::memory_order o) { return o == std::memory_order_release ? std::memory_order_relaxed : o; };
-struct ReleaseAsRelaxed : Faithful {
-    template <class T> using Atomic = model::Atomic<T, release_to_relaxed>;
+template <std::memory_order From, std::memory_order To>
+struct Weakened : Faithful {
+    static constexpr auto weaken = [](std::memory_order o) { return o == From ? To : o; };
+    template <class T> using Atomic = model::Atomic<T, weaken>;
 };
+using ReleaseAsRelaxed = Weakened<std::memory_order_release, std::memory_order_relaxed>;
+using AcquireAsRelaxed = Weakened<std::memory_order_acquire, std::memory_order_relaxed>;
+using SequentialAsAcqRel = Weakened<std::memory_order_seq_cst, std::memory_order_acq_rel>;
 
 /// Looks for events before it says "in guest".
 struct ChecksFirst : BasicMailbox<Faithful> {
@@ -113,7 +117,7 @@ auto fencing() {
             s->box.post(Event::fence);
             if (s->box.owes(Event::fence)) return;  // it would wait on; this execution ends here
             s->waited = true;
-            s->seen = s->page.load();
+            s->seen = s->page.load(std::memory_order_relaxed);
         });
         return [s] { return !s->waited || s->seen == 7; };
     });
@@ -162,4 +166,6 @@ TEST_CASE("the checker finds each broken variant", "[model][mailbox]") {
     CHECK_FALSE(entering<ReleaseAcquire>(1));
     CHECK_FALSE(blocking<BlocksInTwoSteps>());
     CHECK_FALSE(fencing<BasicMailbox<ReleaseAsRelaxed>>());
+    CHECK_FALSE(fencing<BasicMailbox<AcquireAsRelaxed>>());
+    CHECK_FALSE(entering<BasicMailbox<SequentialAsAcqRel>>(1));
 }

@@ -1,7 +1,7 @@
 // Exits after which nothing is outstanding, and those that end a vCPU: no answer is taken, and none changes anything.
 #include <catch2/catch_test_macros.hpp>
 #include "../harness.hpp"
-#include "fields.hpp"
+#include "../fields.hpp"
 
 using namespace harness;
 

@@ -30,6 +30,7 @@ inline auto in_user_mode(auto& vcpu) -> bool { return (vcpu.core().context.templ
 inline auto is_translated(auto& vcpu) -> bool { return (vcpu.get(arch::registers[arch::index<"SCTLR_EL1">].id()).value_or(0) & 1) != 0; }
 
 inline constexpr bool instructions_are_aligned = true;
+inline constexpr reg::Id on_bind_id = arch::registers[arch::index<"TPIDR_EL1">].id();
 inline constexpr reg::Id pc_id = arch::registers[arch::index<"PC">].id(), argument_id = arch::registers[arch::index<"X">].id(0);
 /// Whether a use of floating point by this bound vCPU's guest traps.
 inline auto fp_traps(const arch::Vcpu& v) -> bool {

@@ -2,7 +2,7 @@
 // running on without an answer do then. Yield is a host test (syndrome_table_test): QEMU traps no WFE. EndOfInterrupt: interrupts_test.
 #include <catch2/catch_test_macros.hpp>
 #include "../harness.hpp"
-#include "fields.hpp"
+#include "../fields.hpp"
 
 using namespace harness;
 

@@ -34,6 +34,7 @@ inline auto in_user_mode(auto& vcpu) -> bool { return (vcpu.core().context.templ
 inline auto is_translated(auto& vcpu) -> bool { return vcpu.get(arch::registers[arch::index<"vsatp">].id()).value_or(0) >> 60 != 0; }
 
 inline constexpr bool instructions_are_aligned = true;
+inline constexpr reg::Id on_bind_id = arch::registers[arch::index<"vsscratch">].id();
 inline constexpr reg::Id pc_id = arch::registers[arch::index<"pc">].id(), argument_id = arch::registers[arch::index<"x">].id(11);
 /// Whether a use of floating point by this bound vCPU's guest traps.
 inline auto fp_traps(const arch::Vcpu& v) -> bool { return (v.context.get<"sstatus">() & arch::sstatus::fs) == 0; }

@@ -60,6 +60,45 @@ TEST_CASE("a vector instruction that was interrupted goes on where it was, whoev
     CHECK(seen[1] == 3);
 }
 
+TEST_CASE("vectors: too little memory is an error, and so is memory that is not aligned", "[misuse][R9]") {
+    const auto size = capabilities().vector_state;
+    if (size == 0) return;  // a hart without vectors
+    static std::array<std::byte, 65536> state alignas(64);
+    Machine m(spin);
+    Slot slot[2];
+    Vm<Host> vm{{.id = 5, .stage2 = &m.stage2, .vcpus = slot, .ram = m.ram}};
+    const auto misaligned = Vcpu<Host>::create(slot[0], vm, {.id = 0, .entry = m.at(spin), .vector_state = {state.data() + 8, size}});
+    REQUIRE_FALSE(misaligned);
+    CHECK(misaligned.error().code == Code::misaligned);
+    auto made = Vcpu<Host>::create(slot[0], vm, {.id = 0, .entry = m.at(spin), .vector_state = {state.data(), size - 16}});
+    REQUIRE(made);
+    CHECK(percpu().bind(*made).error() == Error{Code::too_small, nullptr, size, size - 16});
+    CHECK(made->state() == State::free);
+}
+
+TEST_CASE("stage-2 tables that this hart cannot walk, or whose root is misaligned, and debug means that it has not, are refused", "[misuse][stage2]") {
+    alignas(0x4000) static unsigned char zeroes[0x8000];
+    const FrameSource no_frames{nullptr, [](void*) noexcept { return HostPhysAddr{}; }, [](void*, HostPhysAddr) noexcept {}};
+    const auto refusal = [&](std::uint64_t offset, unsigned levels, unsigned bits) {
+        Stage2 tables(stage2_format, Host::virt_to_phys(zeroes + offset), levels, bits, no_frames, hal_table<Host>);
+        Slot slot[1];
+        Vm<Host> vm{{.id = 1, .stage2 = &tables, .vcpus = slot}};
+        auto v = Vcpu<Host>::create(slot[0], vm, {.entry = ram_base});
+        REQUIRE(v);
+        const auto b = percpu().bind(*v);
+        REQUIRE_FALSE(b);
+        CHECK(v->state() == State::free);
+        return b.error();
+    };
+    CHECK(refusal(0, 6, 41) == Error{Code::unsupported, nullptr, capabilities().levels_mask, 6});
+    CHECK(refusal(0, 3, 42).code == Code::unsupported);
+    CHECK(refusal(0x1000, 3, 41) == Error{Code::misaligned, nullptr, 0x4000, reinterpret_cast<std::uint64_t>(zeroes) + 0x1000});
+    Machine m(spin);
+    CHECK(m.vcpu().set_debug({.step = true}).error().code == Code::unsupported);
+    auto b = percpu().bind(m.vcpu());
+    CHECK(b);
+}
+
 // Fills v0 to v31 with ones; reports, for ever.
 GUEST(fill_vectors, "li t0, 3 << 9\ncsrs sstatus, t0\nvsetvli t0, x0, e8, m8, ta, ma\nvmv.v.i v0, -1\nvmv.v.i v8, -1\nvmv.v.i v16, -1\nvmv.v.i v24, -1\n1:\n" REPORT "j 1b\n");
 

@@ -1,6 +1,6 @@
 // An exit's fields, one after the other: what tables compare.
 #pragma once
-#include "../harness.hpp"
+#include "harness.hpp"
 
 namespace harness {
 
