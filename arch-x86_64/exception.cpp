@@ -44,11 +44,7 @@ void advance(Vcpu& v, unsigned length) noexcept {
 namespace {
 constexpr Error nothing_outstanding{Code::no_exit, "an instruction exit that is outstanding"};
 
-auto outstanding(Vcpu& v) noexcept -> const Error* {
-    if (v.pending.kind == Pending::Kind::none || v.pending.kind >= Pending::Kind::terminal) return &nothing_outstanding;
-    if (const auto here = v.hal->this_cpu(); here != v.cpu()) return v.refuse_elsewhere(here), &v.refusal();
-    return nullptr;
-}
+auto outstanding(const Vcpu& v) noexcept -> bool { return v.pending.kind != Pending::Kind::none && v.pending.kind < Pending::Kind::terminal; }
 
 /// What a read of `width` bytes gives its destination.
 void arrive(Vcpu& v, std::uint64_t value) noexcept {
@@ -61,7 +57,8 @@ void arrive(Vcpu& v, std::uint64_t value) noexcept {
 }  // namespace
 
 auto Arch::complete(Vcpu& v, std::uint64_t value) noexcept -> Result<void> {
-    if (const auto* refused = outstanding(v)) return *refused;
+    if (!outstanding(v)) return nothing_outstanding;
+    if (const auto here = v.hal->this_cpu(); here != v.cpu()) return v.refuse_elsewhere(here), v.refusal();
     auto& p = v.pending;
     if (p.length == 0 && !(p.kind == Pending::Kind::fault && (v.vmcb->event_injection >> 31 & 1) != 0)) {  // in an event's delivery no instruction is over
         const auto length = p.kind == Pending::Kind::fault ? any_length(v) : instruction_length(v);
@@ -85,14 +82,16 @@ auto Arch::complete(Vcpu& v, std::uint64_t value) noexcept -> Result<void> {
 }
 
 auto Arch::fail(Vcpu& v) noexcept -> Result<void> {
-    if (const auto* refused = outstanding(v)) return *refused;
+    if (!outstanding(v)) return nothing_outstanding;
+    if (const auto here = v.hal->this_cpu(); here != v.cpu()) return v.refuse_elsewhere(here), v.refusal();
     if (std::exchange(v.pending.kind, Pending::Kind::none) == Pending::Kind::hypercall) inject(v, Vector::ud);
     else inject(v, Vector::gp, 0);
     return {};
 }
 
 auto Arch::retry(Vcpu& v) noexcept -> Result<void> {
-    if (const auto* refused = outstanding(v)) return *refused;
+    if (!outstanding(v)) return nothing_outstanding;
+    if (const auto here = v.hal->this_cpu(); here != v.cpu()) return v.refuse_elsewhere(here), v.refusal();
     v.pending.kind = Pending::Kind::none;
     return {};
 }
