@@ -144,7 +144,7 @@ lost_files() { # cache
   name=$("$root/tools/setup.sh" where sysroot aarch64) name=${name##*/}
   mkdir -p "$half" "$work/checkout"
   ln -s "$root"/{tools,cross} "$work/checkout/"
-  cp -al "$1/$name" "$1"/sysroot-sources-* "$half/"
+  cp -al "$1/$name" "$1"/sysroot-sources-* "$half/" 2>/dev/null || cp -a "$1/$name" "$1"/sysroot-sources-* "$half/"   # on another filesystem
   making() { # name of the result, words that it says first
     set -m
     env AX_ROOT="$work/checkout" AX_CACHE="$half" "$root/tools/setup.sh" sysroot aarch64 2>"$work/err" & pid=$!
