@@ -139,12 +139,14 @@ interrupted() {
 
 # A sysroot that has lost a file is made again, and one that is killed in the making is never taken for whole.
 lost_files() { # cache
-  local name half=$work/half pid left
-  "$root/tools/setup.sh" sysroot aarch64 2>/dev/null
+  local name half pid left
+  "$root/tools/setup.sh" sysroot aarch64 || return
+  half=$(mktemp -d "${1%/*}/axvcpu-half.XXXXXX")   # beside the cache: files are linked, and there is room
+  trap 'rm -rf "$work" "$half"' EXIT
   name=$("$root/tools/setup.sh" where sysroot aarch64) name=${name##*/}
-  mkdir -p "$half" "$work/checkout"
+  mkdir -p "$work/checkout"
   ln -s "$root"/{tools,cross} "$work/checkout/"
-  cp -al "$1/$name" "$1"/sysroot-sources-* "$half/" 2>/dev/null || cp -a "$1/$name" "$1"/sysroot-sources-* "$half/"   # on another filesystem
+  cp -al "$1/$name" "$1"/sysroot-sources-* "$half/"
   making() { # name of the result, words that it says first
     set -m
     env AX_ROOT="$work/checkout" AX_CACHE="$half" "$root/tools/setup.sh" sysroot aarch64 2>"$work/err" & pid=$!
@@ -152,12 +154,13 @@ lost_files() { # cache
     for ((left = 100; left > 0; left--)); do ! grep -q "building" "$work/err" || break; sleep 0.1; done
     sleep "$3"
     kill -KILL -- -$pid; wait $pid 2>/dev/null
-    result "$1" "$(grep -q "$2" "$work/err" || echo "it says: $(cat "$work/err")")$([ ! -e "$half/$name" ] || echo "$half/$name is there")"
+    result "$1" "$(grep -q "$2" "$work/err" && grep -q "building" "$work/err" || echo "it says: $(cat "$work/err")")$([ ! -e "$half/$name" ] || echo "$half/$name is there")"
   }
   result "a whole sysroot is taken as it is" "$(env AX_ROOT="$work/checkout" AX_CACHE="$half" "$root/tools/setup.sh" sysroot aarch64 2>&1)"
   rm "$half/$name/include/c++/v1/__memory/allocator.h"
   making "one that has lost a header is made again, and not there when that is killed" "has lost files" 3
   making "nor is what was half made taken for whole" "building" 0
+  rm -rf "$half"
 }
 
 stop() {

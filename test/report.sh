@@ -1,6 +1,7 @@
 #!/bin/bash
 # What report.sh makes of a suite's output: outputs as images give them, whole and cut short, and what has to be said of each.
 set -uo pipefail
+shopt -s lastpipe   # said() counts in this shell
 root=$(cd "$(dirname "$0")/.." && pwd)
 log=$(mktemp -d); trap 'rm -rf "$log"' EXIT
 l=system arch=aarch64 full= minutes= mutate_part= catch2=() wrong=0
@@ -32,4 +33,10 @@ output '# case one' 'ok 1 - one # SKIP no reason' '# case two' 'ok 2 - two' '1..
 output '# case a hostile guest' '# hostile: seed=3 life=7' '#   f.cpp:1: REQUIRE( e )  (hostile: seed=3 life=7)' '# hostile: seed=4 life=0' 'not ok 1 - a hostile guest' '1..1' |
   said "a seed that failed, not the last one" 42 0 1 "-- 'a hostile guest' seed=3 life=7"
 output '# case a hostile guest' '# hostile: seed=3 life=7' '# hostile: seed=3 life=8' 'host fault on CPU 0' | said "a seed that brought it down" 99 0 1 "-- 'a hostile guest' seed=3 life=8"
-exit $wrong
+output '# case a hostile guest' '# hostile: seed=3 life=7' 'ok 1 - a hostile guest' '# case two' '#   f.cpp:1: REQUIRE( e )' 'not ok 2 - two' '# case a hostile guest again' '# hostile: seed=9 life=1' 'host fault on CPU 0' |
+  said "one fails, and a seed brings the rest down" 99 1 2 "-- two --rng-seed" "-- 'a hostile guest again' seed=9 life=1"
+# That a wrong expectation is one: told of none, the last of these is.
+expected=$wrong
+output 'ok 1 - one' '1..1' | said "a wrong expectation" 0 2 0 >/dev/null
+[ $wrong = 1 ] || { echo "a wrong expectation passes"; exit 1; }
+exit $expected

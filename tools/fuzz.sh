@@ -8,7 +8,7 @@ seconds=${minutes:+$((minutes * 60 / ${#fuzzers[@]}))} seconds=${seconds:-6}
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
 [ -z "$minutes" ] || [ -s "$root/docs/fuzz.csv" ] || echo "date,commit,fuzzer,seed,executions,new edges,seconds" >"$root/docs/fuzz.csv"
 commit=$(git -C "$root" rev-parse --short HEAD 2>/dev/null || echo none)
-git -C "$root" diff --quiet HEAD -- . ':!docs' ':!test/fuzz/corpus' 2>/dev/null || commit+=+changes
+git -C "$root" diff --quiet HEAD -- . ':!docs' ':!test/fuzz/corpus' 2>/dev/null || [ "$commit" = none ] || commit+=+changes
 bad=0 n=0
 for f in "${fuzzers[@]}"; do
   corpus=$root/test/fuzz/corpus/$f found=$work/$f seed=$((RANDOM * 32768 + RANDOM + 1))

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Tests the tests: applies each patch of test/mutations/ to a copy of the tree, builds, and runs the suites that the patch names. A
 mutation must apply, compile, change what is built, and make a test fail that passes without it; one that only hangs is not caught.
+With --check, no more than whether each still applies to this tree.
 
-A patch starts with '# NAME', '# level: host | system ARCH [plain] | maintenance ARCH | budget ARCH' and '# cases: CATCH2 FILTER'. Usage: mutate.py [NAME-PART | --check]; --check: whether each
-patch still applies to this tree, no more."""
+A patch starts with '# NAME', '# level: host | system ARCH [plain] | maintenance ARCH | budget ARCH' and
+'# cases: CATCH2 FILTER'. Usage: mutate.py [NAME-PART | --check]"""
 import difflib, fcntl, filecmp, hashlib, os, re, shutil, subprocess, sys, tempfile
 
 ROOT = os.environ["AX_ROOT"]
@@ -71,9 +72,11 @@ def build(level):
 
 def digest(path):
     """Of what is executed: a line more in a source changes what is for debuggers, too."""
-    with tempfile.NamedTemporaryFile() as stripped:
-        subprocess.run(["llvm-objcopy-22", "--strip-debug", path, stripped.name], check=True)
-        return hashlib.sha256(stripped.read()).hexdigest()
+    with tempfile.TemporaryDirectory() as directory:
+        stripped = f"{directory}/stripped"
+        subprocess.run(["llvm-objcopy-22", "--strip-debug", path, stripped], check=True)
+        with open(stripped, "rb") as f:
+            return hashlib.sha256(f.read()).hexdigest()
 
 
 def passes(out):

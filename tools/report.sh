@@ -38,8 +38,10 @@ rerun() { # debug file case
   name=$(sed 's/[\\,"[]/\\&/g' <<<"$3")
   choice=("$name")
   if [[ $3 = "a hostile guest"* ]]; then   # the life that failed, or in which it ended
-    seed=$(grep -a '^#   ' "$2" | grep -ao 'hostile: seed=[0-9]* life=[0-9]*' | head -n 1)
-    grep -aqF "not ok" "$2" || seed=$(grep -ao '^# hostile: seed=[0-9]* life=[0-9]*' "$2" | tail -n 1)
+    seed=$(awk -v name="# case $3" '/^# case / {on = $0 == name} on' "$2" | awk '
+      /^#   / && !said && match($0, /hostile: seed=[0-9]+ life=[0-9]+/) {said = substr($0, RSTART, RLENGTH)}
+      /^# hostile: seed=/ {last = $0}
+      END {print said ? said : last}')
     choice+=(${seed#*hostile: })
   fi
   seed=$(sed -n 's/^# rng-seed //p' "$2" | head -n 1)

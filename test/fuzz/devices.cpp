@@ -123,6 +123,7 @@ void plic(Input in) {
 /// The GIC: every register of it, lines, software interrupts, and two CPUs with interrupts in their hands.
 class GicRun {
 public:
+    GicRun() { check(added_); }
     void step(Input& in) {
         const auto op = in.take(1), which = in.take(1);
         const auto value = static_cast<std::uint32_t>(in.take(4));
@@ -211,7 +212,7 @@ private:
         model_.at(vcpu, *expected).take();
         model_.held[vcpu].insert(*expected);
     }
-    /// A CPU has made one that it holds active, or has ended it, and says so; what it is to be neither goes back.
+    /// A CPU has made one that it holds active, and says so; or has ended it, and gives it back. As the backend does it (interrupt.cpp).
     void give(unsigned vcpu, std::uint64_t which, unsigned value) {
         if (which >= 0xF0) {
             const auto spi = 32 + value % fuzz::GicModel::spis;
@@ -229,12 +230,13 @@ private:
         const auto id = *std::next(held.begin(), static_cast<std::ptrdiff_t>(which % held.size()));
         auto& e = model_.at(vcpu, id);
         const Held now{(value & 1) != 0, (value & 2) != 0};
-        const auto expected = e.sync(now, model_.is_for(vcpu, id));
-        check(gic_.sync(vcpu, id, now) == expected);
-        if (expected.pending || expected.active) return;
-        e.retire(now);
-        if (!now.pending && !now.active && e.told) model_.ended[vcpu].insert(id);
-        gic_.retire(vcpu, id, now.pending, now.active);
+        if (now.pending || now.active) {
+            const auto expected = e.sync(now, model_.is_for(vcpu, id));
+            check(gic_.sync(vcpu, id, now) == expected);
+            if (expected.pending || expected.active) return;
+        }
+        if (e.retire(now.pending) && e.told) model_.ended[vcpu].insert(id);
+        gic_.retire(vcpu, id, now.pending, false);
         held.erase(id);
     }
     /// Anywhere, any width: answered inside of the frames alone. Written are places without a register, and registers by a width they do not take.

@@ -1,4 +1,5 @@
-// The GICv3's distributor and redistributors as IHI 0069 has them, one interrupt at a time; and what a CPU's list registers hold of them.
+// The GICv3's distributor and redistributors as IHI 0069 has them, one interrupt at a time. What passes between them and a CPU's list
+// registers (take, sync, retire) is the SDK's own: it is here as interrupt.cppm says it.
 #pragma once
 #include <cstdint>
 import std;
@@ -55,13 +56,13 @@ struct GicInterrupt {
         if (held.pending || held.active) drop_pending = false;
         return shown = held;
     }
-    void retire(axvcpu::Held held) {
-        if (drop_pending) held.pending = false;
-        drop_pending = false;
-        if (held.pending && edge) latched = true;
-        if (!held.pending && !edge) latched = false;
-        active = active || held.active;
-        listed = false;
+    /// The CPU gives it back, pending or not. True: it has ended.
+    auto retire(bool is_pending) -> bool {
+        is_pending = is_pending && !std::exchange(drop_pending, false);
+        drop_pending = listed = false;
+        if (edge) latched = latched || is_pending;
+        else latched = latched && is_pending;
+        return !is_pending;
     }
 };
 

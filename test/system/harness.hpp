@@ -132,6 +132,24 @@ private:
     OnCpu job_;
 };
 
+/// A guest that runs on another CPU until it is kicked, also when a requirement fails. Comes after the job in its scope.
+class KickedAtEnd {
+public:
+    explicit KickedAtEnd(Machine& m) : m_(m) {}
+    ~KickedAtEnd() { m_.vm.core().notify(0, Event::kick); }
+    KickedAtEnd(const KickedAtEnd&) = delete;
+    auto operator=(const KickedAtEnd&) -> KickedAtEnd& = delete;
+
+private:
+    Machine& m_;
+};
+
+/// Waits until something is so, which has to be soon.
+inline void await(auto done) {
+    const auto end = runtime::now() + 30 * runtime::frequency();
+    while (!done()) REQUIRE(runtime::now() < end);
+}
+
 /// How much a long test does: `NAME=N` of the machine's command line, or what the gate wants.
 inline auto wanted(std::string_view name, unsigned in_the_gate) -> unsigned {
     const auto line = runtime::arguments();

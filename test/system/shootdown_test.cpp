@@ -131,13 +131,14 @@ TEST_CASE("the dirty log misses no page that a guest on another CPU writes to wh
     Taken before{};
     {
         OnCpu job(1, writes);
-        while (faults == 0) {}
+        const KickedAtEnd ends(m);
+        await([&] { return faults != 0; });
         look(known, before);
         for (unsigned round = 0; round < 500; ++round) {
             std::uint64_t now[pages];
             const auto faulted = faults.load();
             look(now, taken);
-            while (std::ranges::any_of(taken.dirty, std::identity{}) && faults == faulted) {}  // those are protected: the guest comes to one
+            if (std::ranges::any_of(taken.dirty, std::identity{})) await([&] { return faults != faulted; });  // those are protected: the guest comes to one
             for (unsigned i = 0; i < pages; ++i) {
                 missed += now[i] != known[i] && !before.dirty[i] && !taken.dirty[i];
                 named += taken.dirty[i];
@@ -145,7 +146,6 @@ TEST_CASE("the dirty log misses no page that a guest on another CPU writes to wh
             }
             before = taken;
         }
-        m.vm.core().notify(0, Event::kick);
     }
     CHECK(strange == 0);
     CHECK(missed == 0);
@@ -164,20 +164,22 @@ TEST_CASE("a tag that a running guest uses is given to nobody else, through ever
         at_end = loaded_tag();
     };
     OnCpu job(1, there);
-    while (runs.vcpu().state() != State::running) {}
-    std::set<std::uint64_t> given;
-    unsigned rolled = 0;
-    for (unsigned i = 0; i < 700; ++i) {
-        Machine m(call_forever);
-        auto b = percpu().bind(m.vcpu());
-        REQUIRE(b.run());
-        REQUIRE(loaded_tag() != tag.load());
-        rolled += !given.insert(loaded_tag()).second;
+    {
+        const KickedAtEnd ends(runs);
+        await([&] { return runs.vcpu().state() == State::running; });
+        std::set<std::uint64_t> given;
+        unsigned rolled = 0;
+        for (unsigned i = 0; i < 700; ++i) {
+            Machine m(call_forever);
+            auto b = percpu().bind(m.vcpu());
+            REQUIRE(b.run());
+            REQUIRE(loaded_tag() != tag.load());
+            rolled += !given.insert(loaded_tag()).second;
+        }
+        if (capabilities().tag_bits <= 8) CHECK(rolled > 0);
     }
-    runs.vm.core().notify(0, Event::kick);
     job.wait();
     CHECK(at_end == tag);
-    if (capabilities().tag_bits <= 8) CHECK(rolled > 0);
 }
 
 TEST_CASE("guests that fence each other without end all come to an end", "[smp][tlb]") {

@@ -1,8 +1,8 @@
-// A checker that runs a few threads of real code over every interleaving, and over every order in which their stores can become
-// visible and their loads can be done, on a machine where a store becomes visible to all others at once.
+// A checker that runs a few threads of real code over every interleaving, and over orders in which their stores can become visible and
+// their loads can be done, on a machine where a store becomes visible to all others at once. (Not: a load after its thread's own later stores.)
 // Each thread has a store buffer: a relaxed store may pass other locations' stores, a release store passes nothing, a sequentially
 // consistent store or fence empties the buffer. A read-modify-write that is not sequentially consistent reads memory and leaves its
-// store in the buffer; whoever changes the same location next has it become visible first.
+// store in the buffer; no other thread's store to that location becomes visible before it does.
 // A load may be done early: it gives what was visible at any moment since the thread's last acquire or fence, but never something older
 // than the thread has seen of that location. An acquire load may be early, too; what follows it is not before it. A sequentially
 // consistent one is done where it stands.
@@ -28,7 +28,7 @@ protected:
 class Checker {
 public:
     /// Runs `make()` for each execution: it builds the state, adds threads, and gives the check to do at the end (true: good).
-    /// Gives the number of executions, or nothing when one failed. `preemptions`: how often at most a thread that could go on has to stand
+    /// Gives the number of executions, or nothing when one failed. Throws when there are more than can be tried. `preemptions`: how often at most a thread that could go on has to stand
     /// back; when a store becomes visible is not bounded by that.
     static auto explore(const std::function<std::function<bool()>(Checker&)>& make, unsigned preemptions = ~0u) -> std::optional<std::size_t> {
         constexpr std::size_t most = 5'000'000;
@@ -39,17 +39,16 @@ public:
             c.at_ = 0;
             c.last_ = 0;
             c.left_ = preemptions;
-            c.now_ = 0;
+            c.now_ = c.ids_ = 0;
+            c.impossible_ = false;
             const auto check = make(c);
-            c.running_ = true;
             c.run();
-            c.running_ = false;
-            if (!check()) return std::nullopt;
+            if (!c.impossible_ && !check()) return std::nullopt;
             while (!c.path_.empty() && c.path_.back().first + 1 == c.path_.back().second) c.path_.pop_back();
             if (c.path_.empty()) return n;
             ++c.path_.back().first;
         }
-        return std::nullopt;  // not all of them have been tried
+        throw std::runtime_error("more executions than are tried");
     }
 
     void thread(std::function<void()> body) {
@@ -88,25 +87,26 @@ public:
             return;
         }
         pause();
-        self().buffer.push_back({&l, v, order != std::memory_order_relaxed});
+        self().buffer.push_back({&l, v, ++ids_, order != std::memory_order_relaxed});
         if (order == std::memory_order_seq_cst) drain();
     }
     template <class F> auto modify(Location& l, std::memory_order order, F f) -> std::uint64_t {
         if (current_ >= 0) {
             pause();
-            for (auto& other : threads_) if (&other != &self()) end_changes(other, l);
-            if (order == std::memory_order_seq_cst) drain();
-            else drain_one(l);
-            self().seen[&l] = now_;
-            if (order == std::memory_order_seq_cst || order == std::memory_order_acq_rel || order == std::memory_order_acquire) self().since = now_;
-            if (order != std::memory_order_seq_cst) {
-                self().buffer.push_back({&l, f(l.value_), order == std::memory_order_acq_rel || order == std::memory_order_release, true});
+            auto& t = self();
+            const auto old = [&] {
+                end_changes(l);
+                if (order == std::memory_order_seq_cst) drain();
+                else if (const auto* own = last_of(t, l, false)) reveal(t, own->id);
                 return l.value_;
-            }
+            }();
+            if (order != std::memory_order_seq_cst) t.buffer.push_back({&l, f(old), ++ids_, order == std::memory_order_acq_rel || order == std::memory_order_release, true});
+            else show(t, l, f(old));
+            t.seen[&l] = now_;
+            if (order == std::memory_order_seq_cst || order == std::memory_order_acq_rel || order == std::memory_order_acquire) t.since = now_;
+            return old;
         }
-        const auto old = l.value_;
-        show(l, f(old));
-        return old;
+        return std::exchange(l.value_, f(l.value_));
     }
     void fence() {
         if (current_ < 0) return;
@@ -117,7 +117,12 @@ public:
 
 private:
     static constexpr std::size_t stack_size = 64 * 1024;
-    struct Store { Location* where; std::uint64_t value; bool release, change = false; };  // change: of a read-modify-write
+    struct Store {
+        Location* where;
+        std::uint64_t value, id;
+        bool release, change = false;  // change: of a read-modify-write
+        bool leaving = false;          // reveal() is at it
+    };
     struct Thread {
         std::function<void()> body;
         char* stack = nullptr;
@@ -130,26 +135,43 @@ private:
 
     auto self() -> Thread& { return threads_[static_cast<std::size_t>(current_)]; }
     void pause() { swapcontext(&self().context, &scheduler_); }
-    void show(Location& l, std::uint64_t value) {
-        ++now_;
-        if (current_ >= 0 || running_) l.past_.push_back({l.value_, now_});
+    void show(Thread& t, Location& l, std::uint64_t value) {
+        l.past_.push_back({l.value_, ++now_});
         l.value_ = value;
+        t.seen[&l] = now_;
     }
     void drain() {
-        for (auto& s : self().buffer) show(*s.where, s.value);
-        self().buffer.clear();
+        while (!self().buffer.empty() && !impossible_) reveal(self(), self().buffer.front().id);
     }
-    void drain_one(Location& l) {
-        auto& b = self().buffer;
-        for (auto& s : b) if (s.where == &l) show(l, s.value);
-        std::erase_if(b, [&](const Store& s) { return s.where == &l; });
+    static auto last_of(Thread& t, const Location& l, bool change) -> const Store* {
+        for (auto s = t.buffer.rbegin(); s != t.buffer.rend(); ++s) if (s->where == &l && (s->change || !change)) return &*s;
+        return nullptr;
     }
-    /// What a thread has changed of a location, but not shown yet, becomes visible, with all that has to before it.
-    void end_changes(Thread& t, Location& l) {
-        auto n = t.buffer.size();
-        while (n != 0 && (t.buffer[n - 1].where != &l || !t.buffer[n - 1].change)) --n;
-        for (std::size_t i = 0; i < n; ++i) show(*t.buffer[i].where, t.buffer[i].value);
-        t.buffer.erase(t.buffer.begin(), t.buffer.begin() + static_cast<std::ptrdiff_t>(n));
+    /// What other threads have changed of a location, but not shown yet, becomes visible. True: there was some.
+    auto end_changes(const Location& l, const Thread* but = nullptr) -> bool {
+        for (auto& t : threads_)
+            if (&t != (but != nullptr ? but : &self()))
+                if (const auto* s = last_of(t, l, true)) return reveal(t, s->id), true;
+        return false;
+    }
+    /// A store of a thread becomes visible, and before it what has to be. Where that comes round to itself, no machine gets there.
+    void reveal(Thread& t, std::uint64_t id) {
+        for (;;) {
+            const auto at = std::ranges::find(t.buffer, id, &Store::id);
+            if (at == t.buffer.end() || impossible_) return;
+            if (std::exchange(at->leaving, true)) {
+                impossible_ = true;
+                return;
+            }
+            const auto before = std::ranges::find_if(t.buffer.begin(), at, [&](const Store& s) { return s.where == at->where || at->release; });
+            if (before != at) reveal(t, before->id);
+            else if (!end_changes(*at->where, &t)) {
+                show(t, *at->where, at->value);
+                t.buffer.erase(at);
+                return;
+            }
+            if (const auto still = std::ranges::find(t.buffer, id, &Store::id); still != t.buffer.end()) still->leaving = false;
+        }
     }
     static auto may_leave(const std::vector<Store>& b, std::size_t i) -> bool {
         for (std::size_t j = 0; j < i; ++j) if (b[j].where == b[i].where || b[i].release) return false;
@@ -187,7 +209,7 @@ private:
                 for (std::size_t i = 0; i < threads_[t].buffer.size(); ++i)
                     if (may_leave(threads_[t].buffer, i)) actions.emplace_back(t, 1 + i);
             }
-            if (actions.empty()) return;
+            if (actions.empty() || impossible_) return;
             const auto [t, what] = actions[choose(actions.size())];
             if (what == 0) {
                 left_ -= left_ != 0 && t != last_ && !threads_[last_].done;
@@ -195,9 +217,7 @@ private:
                 step(t);
                 continue;
             }
-            auto& b = threads_[t].buffer;
-            show(*b[what - 1].where, b[what - 1].value);
-            b.erase(b.begin() + static_cast<std::ptrdiff_t>(what - 1));
+            reveal(threads_[t], threads_[t].buffer[what - 1].id);
         }
     }
 
@@ -207,8 +227,8 @@ private:
     std::size_t at_ = 0, last_ = 0;  // the thread whose turn it was last
     unsigned left_ = 0;
     int current_ = -1;
-    bool running_ = false;
-    std::uint64_t now_ = 0;  // how many stores have become visible
+    bool impossible_ = false;          // this execution: the machine has no such one
+    std::uint64_t now_ = 0, ids_ = 0;  // how many stores have become visible, and have been made
     ucontext_t scheduler_{};
 };
 

@@ -18,7 +18,7 @@ TEST_CASE("a vCPU's TLB maintenance for its own CPU drops what its VM has left o
         table[1] = table[2] = block;
         auto& has_read = *reinterpret_cast<volatile std::uint64_t*>(m.host(ram_base + 0x2'4000));
         RunsOn other(1, m.vcpu(), runtime::now() + 10 * runtime::frequency());
-        while (has_read == 0) {}
+        await([&] { return has_read != 0; });  // it ends by its deadline if not
         REQUIRE(m.vcpu(1).reset(m.at(take_translation)));
         auto b = percpu().bind(m.vcpu(1));
         CHECK(leaves<exit::Hypercall>(b).number == report);

@@ -121,7 +121,7 @@ TEST_CASE("a device's line that another hart raises reaches the guest through th
         if (place != State::running) {
             {
                 auto b = percpu().bind(m.vcpu());
-                const auto e = run_on(b, runtime::now() + runtime::frequency() / 1'000);
+                const auto e = run_on(b, place == State::blocked ? runtime::now() + 30 * runtime::frequency() : runtime::now() + runtime::frequency() / 1'000);
                 REQUIRE(e);
                 CHECK(e->is<exit::Halt>() == (place == State::blocked));
                 if (e->kind() == ExitKind::instruction) REQUIRE(b.complete());
