@@ -106,6 +106,15 @@ bad_input() {
   refused "needs a CPU for each vCPU" run aarch64 $f/good --passthrough irq --vcpus 2 --cpus 1
   refused "use --vms 1" demo --passthrough irq --vms 2
   refused "no QEMU model" demo --cpu 'two words'
+  refused "two levels" test host user
+  refused "two architectures" test system aarch64 riscv64
+  refused "ax test fuzz --minutes 1" test host --minutes 1
+  refused "from 1 on" test fuzz --minutes 00
+  refused "ax test host --coverage" test system --coverage
+  refused "comes alone" test --coverage --mutate
+  refused "no mutation is called" test --mutate nonsense
+  refused "no mutation is called" test --mutate '*'
+  refused "ax test system x86_64" test user x86_64
   if command -v qemu-system-aarch64 >/dev/null; then
     refused "not known to QEMU" run aarch64 $f/good --cpu nonsense
     refused "not known to QEMU" run aarch64 $f/good --cpu max,nonsense=on

@@ -17,6 +17,11 @@ said() {
   tail -n 1 <<<"$out" | grep -qE "^here +$good ok +$bad bad" || { echo "$name: not $good ok and $bad bad:"; sed 's/^/  /' <<<"$out"; wrong=1; }
   for words; do grep -qF -- "$words" <<<"$out" || { echo "$name: nothing says '$words':"; sed 's/^/  /' <<<"$out"; wrong=1; }; done
 }
+said_nothing() { # NAME STATUS: counts for nothing
+  cat >"$log/suite"
+  local out; out=$(tap here "$log/suite" "$2" gdb_here)
+  grep -q "not there" <<<"$out" || { echo "$1: $out"; wrong=1; }
+}
 output() { printf '# rng-seed 77\n'; printf '%s\n' "$@"; }
 
 output '# case one' 'ok 1 - one' '# case two' 'ok 2 - two' '1..2' | said "all pass" 0 2 0
@@ -35,6 +40,10 @@ output '# case a hostile guest' '# hostile: seed=3 life=7' '#   f.cpp:1: REQUIRE
 output '# case a hostile guest' '# hostile: seed=3 life=7' '# hostile: seed=3 life=8' 'host fault on CPU 0' | said "a seed that brought it down" 99 0 1 "-- 'a hostile guest' seed=3 life=8"
 output '# case a hostile guest' '# hostile: seed=3 life=7' 'ok 1 - a hostile guest' '# case two' '#   f.cpp:1: REQUIRE( e )' 'not ok 2 - two' '# case a hostile guest again' '# hostile: seed=9 life=1' 'host fault on CPU 0' |
   said "one fails, and a seed brings the rest down" 99 1 2 "-- two --rng-seed" "-- 'a hostile guest again' seed=9 life=1"
+catch2=(three)
+output '1..0' | said_nothing "a case that is not there" 2
+output '# case three' | said "an end in the middle with the status of no case" 2 0 1 "ended early with status 2" "in: # case three"
+catch2=()
 # That a wrong expectation is one: told of none, the last of these is.
 expected=$wrong
 output 'ok 1 - one' '1..1' | said "a wrong expectation" 0 2 0 >/dev/null

@@ -1,9 +1,11 @@
 # Sourced by test.sh: counts results, and says of what failed how to run it alone. Uses root, log, l (the level), arch, full and the rest
 # of the command line.
 passed=0 failed=0 skipped=0 skipped_only=
+declare -A passed_on failed_on   # by architecture
 
 result() { # label good bad [skipped]
   passed=$((passed + $2)) failed=$((failed + $3))
+  if [ -n "${arch:-}" ]; then passed_on[$arch]=$((${passed_on[$arch]:-0} + $2)) failed_on[$arch]=$((${failed_on[$arch]:-0} + $3)); fi
   printf '%-34s %4d ok %4d bad%s\n' "$1" "$2" "$3" "$([ "${4:-0}" = 0 ] || printf ' %4d skipped' "$4")"
 }
 
@@ -61,7 +63,7 @@ expected_skip() { # label case
 tap() { # label file status [debug]
   local label=$1 file=$2 status=$3 debug=${4:-} good bad plan skips=0 name last=
   good=$(grep -ac '^ok ' "$file") bad=$(grep -ac '^not ok ' "$file") plan=$(sed -n 's/^1\.\.\([0-9]*\).*/\1/p' "$file" | tail -n 1)
-  if [ -n "$debug" ] && ((${#catch2[@]} && bad == 0 && (status == 2 || status == 4))); then
+  if [ -n "$debug" ] && ((${#catch2[@]} && bad == 0 && (status == 2 || status == 4))) && [ "${plan:-none}" = "$good" ]; then
     ((status == 2)) || skipped_only=1
     printf '%-34s not there%s\n' "$label" "$( ((status == 2)) || echo ': skipped')"
     return
@@ -74,12 +76,13 @@ tap() { # label file status [debug]
   if [ "${plan:-0}" != $((good + bad + skips)) ] || [ "${plan:-0}" = 0 ] || { ((status != 0)) && ((bad == 0)); }; then
     last=$(grep -a '^# case' "$file" | tail -n 1)
     echo "  $label: ended early with status $status$([ "$status" != 124 ] || echo ', the time limit'), $((good + bad + skips)) results of ${plan:-an unknown number}, in: ${last:-no case}"
+    ((status != 5 || ${#catch2[@]} == 0)) || echo "  is '${catch2[*]}' a filter as Catch2 takes it?"
     crash "$file"
     bad=$((bad + 1))
   fi
   if ((bad > 0)); then
     [ -n "${shown:-}" ] || grep -aE '^(not ok|#  )' "$file" | sed 's/^/  /'
-    if [ -z "$debug" ]; then echo "  rerun: $(level_command)"; else
+    if [ -z "$debug" ]; then echo "  rerun: $(level_command)$([[ $label != maintenance* ]] || echo " -- maintenance")"; else
       { sed -n 's/^not ok [0-9]* - //p' "$file"; [ -z "$last" ] || echo "${last#\# case }"; } | head -n 5 | while IFS= read -r name; do rerun "$debug" "$file" "$name"; done
       [ -n "$last" ] || grep -aq '^not ok' "$file" || echo "  rerun: $(level_command)"
     fi
@@ -120,7 +123,10 @@ finish() {
     if [ -n "$skipped_only" ]; then echo "  every case that this names skips itself on every machine here"; else near; fi
   fi
   printf '%-34s %4d s\n' "all levels" $SECONDS
-  echo "$passed passed, $failed failed$([ $skipped = 0 ] || echo ", $skipped skipped")"
+  local a
+  for a in aarch64 riscv64 x86_64; do [ -z "${passed_on[$a]:-}" ] || printf '%-34s %4d ok %4d bad\n' "all levels, $a" "${passed_on[$a]}" "${failed_on[$a]}"; done
+  [ $skipped = 0 ] || printf '%-34s %4d\n' "skipped, each for a known reason" $skipped
+  echo "$passed passed, $failed failed"
   ((failed == 0 && passed > 0)) || exit 1
   exit 0
 }

@@ -88,7 +88,7 @@ install_packages() {
     apt_install "${packages[@]}" "${packages_backports[@]}"; } >"$log" 2>&1 || { tail -n 5 "$log" >&2; rm -f "$log"; failed "apt-get install failed: see above"; }
   rm -f "$log"; trap - EXIT
   hash -r
-  [ -z "$(missing)" ] || failed "these are still missing after apt-get install: $(missing_list)"
+  [ -z "$(missing)" ] || failed "these are still missing after apt-get install: $(missing_list); is their directory in PATH? If it is: apt-get install --reinstall ${packages_backports[*]} ${packages[*]}"
   check_versions
 }
 

@@ -15,18 +15,21 @@ while (($#)); do
   case $1 in
     --full) full=1 ;;
     --minutes)
-      [[ ${2:-} =~ ^[0-9]{1,4}$ ]] && (($2 > 0)) || refuse "--minutes needs a number from 1 on: ax test fuzz --minutes 10"
-      minutes=$2; shift ;;
+      [[ ${2:-} =~ ^[0-9]{1,4}$ ]] && ((10#$2 > 0)) || refuse "--minutes needs a number from 1 on: ax test fuzz --minutes 10"
+      minutes=$((10#$2)); shift ;;
     --coverage) coverage=1 ;;
     --mutate) mutate=1; if (($# > 1)) && [[ $2 != -* ]]; then mutate_part=$2; shift; fi ;;
     --) shift; catch2=("$@"); break ;;
-    host|fuzz|user|system|guests|budget|build) level=$1 ;;
-    aarch64|riscv64|x86_64) archs=("$1") ;;
+    host|fuzz|user|system|guests|budget|build) [ -z "$level" ] || refuse "two levels, $level and $1: leave one out, or both for all"; level=$1 ;;
+    aarch64|riscv64|x86_64) ((${#archs[@]} > 1)) || refuse "two architectures, $archs and $1: leave one out, or both for all"; archs=("$1") ;;
     --*) refuse "unknown option '$1': test knows --full, --minutes, --coverage and --mutate" ;;
     *) unknown "$1" ;;
   esac
   shift
 done
+[ -z "$minutes" ] || [ "${level:-fuzz}" = fuzz ] || refuse "level '$level' takes no --minutes: ax test fuzz --minutes $minutes"
+[ -z "$coverage" ] || [ "${level:-host}" = host ] || refuse "level '$level' takes no --coverage: ax test host --coverage"
+[ -z "$mutate" ] || [ -z "$level$coverage" ] || refuse "--mutate comes alone: ax test --mutate [NAME-PART]"
 if ((${#catch2[@]})); then
   [ -z "$minutes$coverage$mutate" ] || refuse "--minutes, --coverage and --mutate take no Catch2 arguments: leave out what follows --"
   case ${level:-host} in host|user|system) ;; *) refuse "level '$level' has no Catch2 cases to choose from: use host, user or system" ;; esac
@@ -39,7 +42,7 @@ fi
 [ -z "$full" ] || minutes=${minutes:-10}
 [ -z "$coverage" ] || levels=(coverage)
 [ -z "$mutate" ] || levels=(mutate)
-[ -z "$mutate_part" ] || compgen -G "$root/test/mutations/*$mutate_part*.patch" >/dev/null ||
+[ -z "$mutate_part" ] || ls "$root/test/mutations" | grep -qF -- "$mutate_part" ||
   refuse "no mutation is called '$mutate_part'$(near=$(ls "$root/test/mutations" | sed -n 's/\.patch$//p' | python3 "$root/tools/near.py" "$mutate_part" 2>/dev/null | head -n 3 | paste -sd,); [ -z "$near" ] || echo " (did you mean ${near//,/, }?)"): see test/mutations/"
 [ "$level" != user ] || [ "${archs[*]}" != x86_64 ] || refuse "qemu-x86_64 runs no image without Linux: its portable suites are in ax test system x86_64"
 
@@ -61,6 +64,12 @@ build() {
   "$root/tools/build.sh" "$root/build/$arch" "${args[@]}"
 }
 
+test_build_failed() { # level
+  echo "  rerun: $(level_command)"
+  echo "  if the sysroot is damaged: rm -r $("$root/tools/setup.sh" where sysroot $arch), then again"
+  result "$1 $arch (build)" 0 1
+}
+
 # A slip is named in one line, with what may have been meant, before anything is set up.
 mistyped() { # word meant
   local said; said=$("$root/ax" test "$1" 2>&1)
@@ -77,6 +86,7 @@ level_build() {
     build $arch-test || { result "build $arch-test" 0 1; continue; }
     check "trampoline is the same bytes, $arch" "$root/test/budget/trampoline.sh" "$root/build/$arch" "$root/build/$arch-test"
   done
+  arch=
   check "a project that has the SDK as subproject" "$root/test/budget/downstream.sh"
   check "an installed SDK, by clang and lld alone" "$root/test/budget/installed.sh" "$root/build/aarch64"
   check "a mistyped level is refused" mistyped sytem system
@@ -108,7 +118,7 @@ level_user() {
   for arch in "${archs[@]}"; do
     [ $arch != x86_64 ] || continue   # its portable suites run at ring 0, with the system suites
     prepare sysroot $arch
-    build $arch-test || { result "user $arch (build)" 0 1; continue; }
+    build $arch-test || { test_build_failed user; continue; }
     user_image=$root/build/$arch-test/test/user/user-suites.elf
     [ -z "$listing" ] || { list_user "${catch2[@]}" || exit; continue; }
     timeout 600 qemu-$arch "$user_image" -r cases "${catch2[@]}" >"$log/user" 2>&1
@@ -119,7 +129,7 @@ level_user() {
 
 level_mutate() {
   prepare sysroot aarch64 sysroot riscv64 sysroot x86_64
-  lines "mutations" python3 "$root/tools/mutate.py" $mutate_part
+  lines "mutations" python3 "$root/tools/mutate.py" ${mutate_part:+"$mutate_part"}
 }
 
 # Lines of modules/ and of the pure parts of the backends that the host suites execute.
@@ -170,9 +180,12 @@ list_system() {
 # The suites of one architecture on one machine: suites LABEL WORDS MACHINE-OPTIONS... May be set: image, tests (the build), limit (seconds), plugin.
 image= tests= limit= plugin=()
 suites() {
-  local label=$1 words="-r cases${2:+ $2}" image=${image:-system-suites} status
+  local label=$1 words="-r cases${2:+ $2}" image=${image:-system-suites} status w fixed= asked=()
+  # Catch2 joins its arguments by AND and splits by commas after that: each part of what was asked for gets the machine's own filter.
+  for w in $2; do [[ $w = *=* ]] || fixed=$w; done
+  for w in "${catch2[@]}"; do [ -z "$fixed" ] || [[ $w = -* ]] || w=$(sed -E "s/([^\\\\]),/\\1,$fixed%20/g" <<<"$w"); asked+=("$w"); done
   local machine=(--arch $arch --bare "$root/build/${tests:-$arch-test}/test/system/$image.elf" "${@:3}")
-  python3 "$root/tools/machine.py" "${machine[@]}" "${plugin[@]}" --timeout ${limit:-$((full ? 3600 : 400))} "--append=$words$(machine_words "${catch2[@]}")" >"$log/system" 2>"$log/system.err" </dev/null
+  python3 "$root/tools/machine.py" "${machine[@]}" "${plugin[@]}" --timeout ${limit:-$((full ? 3600 : 400))} "--append=$words$(machine_words "${asked[@]}")" >"$log/system" 2>"$log/system.err" </dev/null
   status=$?
   { echo; cat "$log/system.err"; } >>"$log/system"   # what the machine says beside its console does not cut the suite's lines
   tap "system $arch $label" "$log/system" $status gdb_system
@@ -186,7 +199,7 @@ hostile() {
   plugin=(--plugin "$root/build/count.so,from=$(printf %#x $((ram + 0x20000))),to=$(printf %#x $((ram + 0x40000)))" --plugin-log "$log/plugin")
   limit=$((120 + lives)) suites "hostile guest, counted" "${3:+$3 }lives=$lives a%20hostile%20guest*" --cpu "$cpu" --cpus 2
   [ ${#catch2[@]} = 0 ] || return 0   # some of its cases alone execute less
-  grep -a '^# hostile' "$log/system"
+  grep -aE '^# hostile: (the seed|[0-9]+ exits)' "$log/system"
   n=$(awk '$1 == "range" {print $2}' "$log/plugin") d=$(awk '$1 == "distinct" {print $2}' "$log/plugin")
   check "hostile guest $arch: ${n:-no} instructions (at least $least)" [ "${n:-0}" -ge $least ]
   check "hostile guest $arch: the same seed does the same" hostile_again "$cpu" "$3"
@@ -197,8 +210,8 @@ hostile() {
 hostile_again() { # CPU WORDS
   local i
   for i in 1 2; do
-    python3 "$root/tools/machine.py" --arch $arch --bare "$root/build/$arch-test/test/system/system-suites.elf" --cpu "$1" --cpus 2 --icount --timeout 120 \
-      "--append=-r cases ${2:+$2 }pause=1000 seed=5 lives=12 a%20hostile%20guest*" </dev/null >"$log/again.$i" 2>&1 || { tail -n 5 "$log/again.$i"; return 1; }
+    python3 "$root/tools/machine.py" --arch $arch --bare "$root/build/$arch-test/test/system/system-suites.elf" --cpu "$1" --cpus 2 --icount --timeout $((full ? 900 : 120)) \
+      "--append=-r cases ${2:+$2 }pause=1000 seed=5 lives=$((full ? 300 : 12)) a%20hostile%20guest*" </dev/null >"$log/again.$i" 2>&1 || { tail -n 5 "$log/again.$i"; return 1; }
   done
   grep -a '^# hostile: .* exits' "$log/again.1" && cmp <(grep -a '^# hostile' "$log/again.1") <(grep -a '^# hostile' "$log/again.2")
 }
@@ -211,7 +224,7 @@ maintenance() { # CPU WORD
 
 # Built with eight TLB tags: what runs many VMs rolls over all the time.
 few_tags() { # WORDS MACHINE-OPTIONS...
-  [ -n "$full" ] || return 0
+  [ -n "$full" ] && [ ${#catch2[@]} = 0 ] || return 0
   build $arch-few-tags || { result "few tags $arch (build)" 0 1; return; }
   tests=$arch-few-tags suites "$3 cpus=$5, 8 TLB tags" "${1:+$1 }[tlb],[smp],[switch],[stage2]" "${@:2}"
 }
@@ -221,7 +234,7 @@ level_system() {
   local arch
   for arch in "${archs[@]}"; do
     prepare sysroot $arch
-    build $arch-test || { result "system $arch (build)" 0 1; continue; }
+    build $arch-test || { test_build_failed system; continue; }
     if [ -n "$listing" ]; then list_system "${catch2[@]}" || exit; else system_$arch; fi
   done
 }
@@ -362,9 +375,9 @@ level_budget() {
 
 prepare packages sources
 for l in "${levels[@]}"; do
-  began=$SECONDS
+  began=$SECONDS passed_before=$passed failed_before=$failed
   "level_$l" || [ -z "$listing" ] || exit
-  [ -n "$listing" ] || printf '%-34s %4d s\n' "level $l" $((SECONDS - began))
+  [ -n "$listing" ] || printf '%-34s %4d ok %4d bad %4d s\n' "level $l" $((passed - passed_before)) $((failed - failed_before)) $((SECONDS - began))
 done
 [ -z "$listing" ] || exit $((failed > 0))
 finish

@@ -151,13 +151,15 @@ auto live_many(unsigned seed, unsigned lives, Neighbour& neighbour, Make make, E
 /// `reasons`: the exits that this guest can reach.
 inline void judge(const Tally& tally, Neighbour& neighbour, unsigned lives, bool last, std::initializer_list<std::size_t> reasons) {
     static Tally all;
+    static std::uint64_t pause = 0;
     all += tally;
+    pause = std::max(pause, neighbour.longest_pause());
     neighbour.look();
     CHECK(neighbour.longest_pause() < wanted("pause", 10'000));  // milliseconds; a second where the machine's clock counts instructions
     CHECK(neighbour.untouched());
     if (!last) return;
     auto line = "# hostile: " + std::to_string(all.left()) + " exits in " + std::to_string(all.lives) + " lives, " + std::to_string(all.deaths) + " of which the guest ended; " +
-        std::to_string(all.user_exits) + " from user mode, " + std::to_string(all.translated) + " translated";
+        std::to_string(all.user_exits) + " from user mode, " + std::to_string(all.translated) + " translated; the neighbour's longest pause " + std::to_string(pause) + " ms";
     for (std::size_t i = 0; i < all.exits.size(); ++i)
         if (all.exits[i] != 0) line += ", " + std::string(exit_names[i]) + " " + std::to_string(all.exits[i]);
     runtime::print(line + "\n");
