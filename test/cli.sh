@@ -4,7 +4,8 @@
 # Prints `ok NAME` or `bad NAME` for each case, and why; status 1 when one is bad.
 set -uo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
-work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
+work=$(mktemp -d) half=
+trap 'rm -rf "$work" ${half:+"$half"}' EXIT
 bad=0 n=0
 result() { # name why-not
   if [ -z "$2" ]; then echo "ok $1"; else echo "bad $1"; echo "  $2"; bad=1; fi
@@ -148,10 +149,9 @@ interrupted() {
 
 # A sysroot that has lost a file is made again, and one that is killed in the making is never taken for whole.
 lost_files() { # cache
-  local name half pid left
+  local name pid left
   "$root/tools/setup.sh" sysroot aarch64 || return
   half=$(mktemp -d "${1%/*}/axvcpu-half.XXXXXX")   # beside the cache: files are linked, and there is room
-  trap 'rm -rf "$work" "$half"' EXIT
   name=$("$root/tools/setup.sh" where sysroot aarch64) name=${name##*/}
   mkdir -p "$work/checkout"
   ln -s "$root"/{tools,cross} "$work/checkout/"
