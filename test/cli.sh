@@ -157,6 +157,7 @@ lost_files() { # cache
   ln -s "$root"/{tools,cross} "$work/checkout/"
   cp -al "$1/$name" "$1"/sysroot-sources-* "$half/"
   making() { # name of the result, words that it says first
+    : >"$work/err"
     set -m
     env AX_ROOT="$work/checkout" AX_CACHE="$half" "$root/tools/setup.sh" sysroot aarch64 2>"$work/err" & pid=$!
     set +m
