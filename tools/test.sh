@@ -140,7 +140,7 @@ level_coverage() {
   LLVM_PROFILE_FILE=$log/host.profraw timeout 600 "$dir/test/host/host-suites" -r cases >"$log/host" 2>&1
   tap "host (coverage)" "$log/host" $?
   llvm-profdata-22 merge -o "$profile" "$log/host.profraw"
-  local sources=("$root"/modules/*/*.cpp* "$root"/arch-*/{decode,firmware,stage2,registers,syndrome,imsic}.cppm)
+  local sources=("$root"/modules/*/*.cpp* "$root"/arch-*/{decode,firmware,syndrome,imsic}.cppm "$root"/arch-{aarch64,riscv64}/stage2.cppm)
   rm -rf "$dir/report"
   llvm-cov-22 show "$dir/test/host/host-suites" -instr-profile="$profile" -format=html -output-dir="$dir/report" "${sources[@]}" >/dev/null 2>&1
   llvm-cov-22 report "$dir/test/host/host-suites" -instr-profile="$profile" "${sources[@]}" 2>/dev/null | tee "$log/report" | awk 'NR > 2 && NF {printf "%-40s %s\n", $1, $10}'

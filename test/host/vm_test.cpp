@@ -137,3 +137,28 @@ TEST_CASE("a power-on request that is taken back does nothing to a vCPU that is 
     v.cancel_power_on();
     CHECK(v.power() == Power::off);
 }
+
+TEST_CASE("a refusal says what was expected and what was found; a kick is an exit", "[vm]") {
+    struct Open : Core {
+        using Core::Core, Core::refuse_elsewhere, Core::refuse_switch, Core::refuse_run, Core::fit_cpu, Core::leave_for;
+    };
+    Fixture f;
+    Open a(f.vm, 0, 0x100);
+    REQUIRE(f.vm.add(a));
+    CHECK(a.at_hand());
+    const auto elsewhere = CpuId{static_cast<std::uint32_t>(a.cpu()) + 1};
+    CHECK_FALSE(a.refuse_elsewhere(elsewhere));
+    CHECK(a.refusal() == Error{Code::wrong_cpu, nullptr, static_cast<std::uint64_t>(a.cpu()), static_cast<std::uint64_t>(elsewhere)});
+    CHECK_FALSE(a.refuse_switch(elsewhere));
+    CHECK(a.refusal().code == Code::wrong_cpu);
+    CHECK_FALSE(a.refuse_switch(a.cpu()));
+    CHECK(a.refusal().code == Code::bad_state);
+    CHECK_FALSE(a.refuse_run(true));
+    CHECK(a.refusal().code == Code::bad_state);
+    CHECK(Open::fit_cpu(true, CpuId{1}, CpuId{1}, false));
+    CHECK(Open::fit_cpu(false, CpuId{1}, CpuId{1}, false).error().code == Code::bad_state);
+    CHECK(Open::fit_cpu(true, CpuId{1}, CpuId{2}, false).error() == Error{Code::wrong_cpu, nullptr, 1, 2});
+    CHECK(Open::fit_cpu(true, CpuId{1}, CpuId{1}, true).error().code == Code::bad_state);
+    CHECK_FALSE(a.leave_for(static_cast<std::uint32_t>(Event::interrupt)));
+    CHECK(a.leave_for(static_cast<std::uint32_t>(Event::kick)));
+}
