@@ -164,7 +164,7 @@ auto Arch::complete_other(Vcpu& v, std::uint64_t value) noexcept -> const Error*
 
 auto Arch::fail(Vcpu& v) noexcept -> Result<void> {
     if (!outstanding(v)) return nothing_outstanding;
-    if (const auto here = v.hal->this_cpu(); here != v.cpu()) return v.refuse_elsewhere(here), v.refusal();
+    if (auto ok = v.at_hand(); !ok) return ok;
     const auto kind = std::exchange(v.pending.kind, Pending::Kind::none);
     const Esr esr{v.context.get<"ESR_EL2">()};
     switch (kind) {
@@ -187,7 +187,7 @@ auto Arch::fail(Vcpu& v) noexcept -> Result<void> {
 
 auto Arch::retry(Vcpu& v) noexcept -> Result<void> {
     if (!outstanding(v)) return nothing_outstanding;
-    if (const auto here = v.hal->this_cpu(); here != v.cpu()) return v.refuse_elsewhere(here), v.refusal();
+    if (auto ok = v.at_hand(); !ok) return ok;
     auto& p = v.pending;
     if (p.kind == Pending::Kind::power_on) p.target->cancel_power_on();
     v.call_by_registers();

@@ -154,7 +154,7 @@ auto Arch::complete_other(Vcpu& v, std::uint64_t value) noexcept -> const Error*
 
 auto Arch::fail(Vcpu& v) noexcept -> Result<void> {
     if (!outstanding(v)) return nothing_outstanding;
-    if (const auto here = v.hal->this_cpu(); here != v.cpu()) return v.refuse_elsewhere(here), v.refusal();
+    if (auto ok = v.at_hand(); !ok) return ok;
     auto& p = v.pending;
     const auto kind = std::exchange(p.kind, Pending::Kind::none);
     switch (kind) {

@@ -58,7 +58,7 @@ void arrive(Vcpu& v, std::uint64_t value) noexcept {
 
 auto Arch::complete(Vcpu& v, std::uint64_t value) noexcept -> Result<void> {
     if (!outstanding(v)) return nothing_outstanding;
-    if (const auto here = v.hal->this_cpu(); here != v.cpu()) return v.refuse_elsewhere(here), v.refusal();
+    if (auto ok = v.at_hand(); !ok) return ok;
     auto& p = v.pending;
     if (p.length == 0 && !(p.kind == Pending::Kind::fault && (v.vmcb->event_injection >> 31 & 1) != 0)) {  // in an event's delivery no instruction is over
         const auto length = p.kind == Pending::Kind::fault ? any_length(v) : instruction_length(v);
@@ -83,7 +83,7 @@ auto Arch::complete(Vcpu& v, std::uint64_t value) noexcept -> Result<void> {
 
 auto Arch::fail(Vcpu& v) noexcept -> Result<void> {
     if (!outstanding(v)) return nothing_outstanding;
-    if (const auto here = v.hal->this_cpu(); here != v.cpu()) return v.refuse_elsewhere(here), v.refusal();
+    if (auto ok = v.at_hand(); !ok) return ok;
     if (std::exchange(v.pending.kind, Pending::Kind::none) == Pending::Kind::hypercall) inject(v, Vector::ud);
     else inject(v, Vector::gp, 0);
     return {};
@@ -91,7 +91,7 @@ auto Arch::fail(Vcpu& v) noexcept -> Result<void> {
 
 auto Arch::retry(Vcpu& v) noexcept -> Result<void> {
     if (!outstanding(v)) return nothing_outstanding;
-    if (const auto here = v.hal->this_cpu(); here != v.cpu()) return v.refuse_elsewhere(here), v.refusal();
+    if (auto ok = v.at_hand(); !ok) return ok;
     v.pending.kind = Pending::Kind::none;
     return {};
 }
